@@ -1,0 +1,29 @@
+# `make demo` and `make test` work on a machine that has python3 (3.11 or newer) and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint install clean
+
+demo: install
+	$(BIN)/llgen demo
+
+test: install lint
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
+
+# mypy sees the package as it is installed: the four code folders under one name.
+lint: install
+	$(BIN)/ruff check .
+	mkdir -p build/types/llgen
+	for folder in trainer codegen templates targets; do ln -sfn ../../../$$folder build/types/llgen/$$folder; done
+	MYPYPATH=build/types $(BIN)/mypy -p llgen
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,test]'
+	touch $@
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis

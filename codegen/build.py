@@ -1,0 +1,180 @@
+"""Building: generated files on disk, compiled, measured, with the digest that the program must print."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from llgen.targets.schema import Target
+
+from . import __version__
+from .checkpoint import Checkpoint
+from .context import STACK_LIMIT
+from .errors import ExitCode, LlgenError
+from .measure import Measurement, measure
+from .pipeline import Generation, generate
+from .quantize import QuantModel
+from .reference import Trace, selftest
+from .toolchain import Artifact, cache_directory, compile_objects, link
+from .write import MANIFEST, is_current, read_manifest, write
+
+DIGEST_POSITIONS = 64
+"""Positions whose logits the digest of a build covers, where the context has as many."""
+
+Progress = Callable[[str], None]
+"""Told what begins now, in a few words."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A generated folder whose program has been compiled."""
+
+    directory: Path
+    artifact: Artifact
+    facts: dict[str, Any]
+    """What the manifest says: model, target, scheme, digest, sizes."""
+    files: tuple[str, ...]
+    """All files of the folder that llgen generated, the manifest included."""
+    written: tuple[str, ...]
+    """Those of them that changed."""
+
+
+def build(
+    checkpoint: Checkpoint,
+    target: Target,
+    directory: Path,
+    *,
+    scheme: str = "f32",
+    context: int | None = None,
+    prefix: str | None = None,
+    progress: Progress = lambda what: None,
+) -> Build:
+    """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
+
+    Raises LlgenError when a stage fails or the stack exceeds what the header promises.
+    """
+    progress("generating C")
+    generation = generate(checkpoint, target, scheme=scheme, context=context, prefix=prefix)
+    progress("computing the expected digest")
+    expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
+    artifact_name = generation.context.p
+    facts = _facts(generation, target, expected)
+    files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
+    if is_current(generation.files, directory, facts):
+        manifest = read_manifest(directory)
+        if manifest is not None and "flash_bytes" in manifest:
+            artifact = Artifact(directory / artifact_name, target)
+            return Build(directory, artifact, _facts_of(manifest), files_and_manifest, ())
+    written = write(generation.files, directory, facts, artifact_name)
+    progress("compiling")
+    with tempfile.TemporaryDirectory() as temporary:
+        objects = compile_objects(directory, generation.sources, target, Path(temporary))
+        measurement = measure(objects[:-1])  # main.c comes last, and is no part of the model
+        artifact = link(objects, target, directory / artifact_name)
+    facts |= _measured(generation, measurement)
+    written += write(generation.files, directory, facts, artifact_name)
+    return Build(directory, artifact, facts, files_and_manifest, tuple(sorted(set(written))))
+
+
+def build_cached(
+    checkpoint: Checkpoint, target: Target, *, scheme: str, context: int | None, progress: Progress
+) -> Build:
+    """As build, into the cache directory, and only when neither model, target nor llgen have changed since."""
+    key = _key(checkpoint.sha256, checkpoint.name, target.model_dump_json(), scheme, str(context))
+    directory = cache_directory() / "builds" / f"{checkpoint.name}-{target.name}-{key[:16]}"
+    manifest = read_manifest(directory) if directory.is_dir() else None
+    if manifest is not None and "flash_bytes" in manifest and (directory / manifest["artifact"]).exists():
+        artifact = Artifact(directory / manifest["artifact"], target)
+        return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
+    return build(checkpoint, target, directory, scheme=scheme, context=context, progress=progress)
+
+
+def expected_trace(model: QuantModel, positions: int) -> Trace:
+    """The reference's tokens and digest for a model; kept in the cache, for it takes seconds on a larger one."""
+    key = _key(model.sha256, model.scheme, str(model.context), str(positions))
+    path = cache_directory() / "digests" / f"{key}.json"
+    try:
+        kept = json.loads(path.read_text(encoding="ascii"))
+        return Trace(tuple(kept["tokens"]), int(kept["digest"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # absent, or written by something else: compute it
+    trace = selftest(model, positions)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="ascii") as stream:
+        json.dump({"tokens": trace.tokens, "digest": trace.digest}, stream)
+    Path(stream.name).replace(path)
+    return trace
+
+
+def _facts_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in manifest.items() if name not in ("files", "artifact")}
+
+
+def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str, Any]:
+    return {
+        "llgen": __version__,
+        "model": generation.model.name,
+        "model_sha256": generation.model.sha256,
+        "target": target.name,
+        "scheme": generation.model.scheme,
+        "context": generation.model.context,
+        "isa": generation.kernels.isa,
+        "digest": expected.digest_hex,
+        "digest_positions": len(expected.tokens),
+        "ram_bytes": generation.memory.ram_bytes,
+        "rodata_bytes": dict(generation.memory.sections),
+    }
+
+
+def _measured(generation: Generation, measurement: Measurement | None) -> dict[str, Any]:
+    if measurement is None:  # no ELF: the plan's numbers stand alone
+        return {"flash_bytes": generation.memory.rodata_bytes, "code_bytes": None, "stack_bytes": None}
+    if measurement.writable:
+        raise LlgenError(
+            f"the compiled model holds {measurement.writable} bytes of writable globals; it must hold none"
+        )
+    if measurement.stack > STACK_LIMIT:
+        raise LlgenError(
+            f"the compiled model needs {measurement.stack} bytes of stack; its header promises {STACK_LIMIT}",
+            exit_code=ExitCode.DOES_NOT_FIT,
+        )
+    return {
+        "flash_bytes": measurement.flash,
+        "code_bytes": measurement.code,
+        "stack_bytes": measurement.stack,
+    }
+
+
+def _key(*parts: str) -> str:
+    """A hash of the inputs and of llgen itself: its code, templates and targets."""
+    digest = hashlib.sha256(_fingerprint().encode())
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _fingerprint() -> str:
+    digest = hashlib.sha256(__version__.encode())
+    for package in ("llgen.codegen", "llgen.templates", "llgen.targets"):
+        for entry in _walk(files(package)):
+            digest.update(entry.name.encode() + b"\0" + entry.read_bytes())
+    return digest.hexdigest()
+
+
+def _walk(folder: Traversable) -> list[Traversable]:
+    found: list[Traversable] = []
+    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
+        if entry.is_dir():
+            found += _walk(entry) if entry.name != "__pycache__" else []
+        elif not entry.name.endswith(".pyc"):
+            found.append(entry)
+    return found

@@ -1,0 +1,280 @@
+"""A model directory on disk, in Hugging Face's Llama layout, and the Checkpoint it is read into.
+
+A directory holds `config.json`, `model.safetensors` (or the shards that `model.safetensors.index.json` lists) and,
+unless the model speaks token ids alone, `tokenizer.model` (SentencePiece).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from .config import ModelConfig
+from .errors import LlgenError
+from .vocabulary import Vocabulary
+
+Tensor = npt.NDArray[np.float32]
+
+_OWN_FILES = {"config.json", "model.safetensors", "tokenizer.model"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model in memory: what every stage after loading starts from.
+
+    `tensors` maps Hugging Face names to float32 arrays of `config.tensor_shapes()`; wq and wk are in Hugging Face's
+    row order (RoPE rotates element i of a head with element i + head_dim / 2).
+    """
+
+    name: str
+    config: ModelConfig
+    tensors: Mapping[str, Tensor]
+    vocabulary: Vocabulary | None
+    """None: the model has no tokenizer and speaks token ids alone."""
+
+    def __post_init__(self) -> None:
+        shapes = self.config.tensor_shapes()
+        for name, shape in shapes.items():
+            tensor = self.tensors.get(name)
+            if tensor is None:
+                raise LlgenError(f"tensor '{name}' is missing from model '{self.name}'", "is this a Llama model?")
+            if tensor.shape != shape:
+                raise LlgenError(f"tensor '{name}' has shape {tensor.shape}; the config asks for {shape}")
+            if not np.isfinite(tensor).all():
+                bad = int(np.flatnonzero(~np.isfinite(tensor.ravel()))[0])
+                raise LlgenError(
+                    f"tensor '{name}' holds {tensor.ravel()[bad]} at element {bad}; weights must be finite",
+                    "training diverged, or the file is corrupt",
+                )
+        unknown = sorted(set(self.tensors) - set(shapes))
+        if unknown:
+            raise LlgenError(
+                f"tensor '{unknown[0]}' of model '{self.name}' is none of a Llama model's",
+                "biases, adapters and other architectures are not supported",
+            )
+        if self.vocabulary is not None and len(self.vocabulary) != self.config.vocab_size:
+            raise LlgenError(
+                f"the tokenizer holds {len(self.vocabulary)} pieces; the model has {self.config.vocab_size}",
+                "give the tokenizer that the model was trained with",
+            )
+
+    @property
+    def sha256(self) -> str:
+        """A hash of all that determines the generated C: dimensions, weights and tokenizer."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        for name in self.config.tensor_shapes():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.tensors[name], dtype="<f4").data)
+        if self.vocabulary is not None:
+            digest.update(self.vocabulary.proto)
+        return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def load_checkpoint(directory: Path) -> Checkpoint:
+    """Read a model directory.
+
+    Raises LlgenError when a file is missing, malformed, of another architecture, or does not fit the others.
+    """
+    config = _read_config(directory)
+    tensors = _read_tensors(directory)
+    if config.tied:
+        tensors.pop("lm_head.weight", None)  # some writers store the shared matrix twice
+    for name in [name for name in tensors if name.endswith("rotary_emb.inv_freq")]:
+        del tensors[name]  # a table that older writers stored; it follows from rope_theta
+    tokenizer = directory / "tokenizer.model"
+    vocabulary = Vocabulary.from_file(tokenizer) if tokenizer.exists() else None
+    return Checkpoint(directory.resolve().name, config, tensors, vocabulary)
+
+
+def _read_config(directory: Path) -> ModelConfig:
+    path = directory / "config.json"
+    if not path.exists():
+        raise LlgenError(
+            f"'{directory}' is not a model directory: it has no config.json",
+            "`llgen import FILE -o DIR` makes one from a checkpoint file",
+        )
+    return config_from_hf(_read_json(path), path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LlgenError(f"cannot read '{path}': {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # malformed, not UTF-8, or nested beyond reason
+        raise LlgenError(f"'{path}' is not valid JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise LlgenError(f"'{path}' holds no JSON object")
+    return raw
+
+
+def config_from_hf(raw: Mapping[str, Any], path: Path) -> ModelConfig:
+    """Translate Hugging Face's `config.json`; `path` is for messages.
+
+    Raises LlgenError for a missing key or a feature that generated code would silently lack.
+    """
+    expected = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False}
+    for key, value in expected.items():
+        if raw.get(key, value) != value:
+            raise LlgenError(f"'{path}' has {key} = {raw[key]!r}; llgen supports {value!r} only")
+    rope, scaling = (raw.get(key) or {} for key in ("rope_parameters", "rope_scaling"))
+    if not isinstance(rope, dict) or not isinstance(scaling, dict):
+        raise LlgenError(f"'{path}' has rope_parameters or rope_scaling that are no JSON object")
+    kind = scaling.get("rope_type") or scaling.get("type") or rope.get("rope_type") or "default"
+    if kind != "default":
+        raise LlgenError(f"'{path}' has RoPE scaling of type '{kind}'; llgen supports unscaled RoPE only")
+
+    def whole(key: str, default: int | None = None) -> int:
+        value = raw.get(key, default)
+        if value is None and default is not None:
+            value = default
+        if isinstance(value, list) and value:
+            value = value[0]  # several end tokens: the first is the one generation writes
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise LlgenError(f"'{path}' has {key} = {value!r}; it must be a whole number")
+        return value
+
+    def real(key: str, value: Any) -> float:
+        # Not float(): it takes text too. The bound keeps whole numbers beyond a float's range out.
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e30:
+            raise LlgenError(f"'{path}' has {key} = {value!r}; it must be a number")
+        return float(value)
+
+    tied = raw.get("tie_word_embeddings", False)
+    if not isinstance(tied, bool):
+        raise LlgenError(f"'{path}' has tie_word_embeddings = {tied!r}; it must be true or false")
+    theta = next((place["rope_theta"] for place in (rope, raw) if place.get("rope_theta") is not None), 10000.0)
+    heads = whole("num_attention_heads")
+    dim = whole("hidden_size")
+    if heads <= 0:
+        raise LlgenError(f"'{path}' has num_attention_heads = {heads}; it must be at least 1")
+    if raw.get("head_dim") is None and dim % heads:
+        raise LlgenError(f"'{path}': hidden_size {dim} is not divisible by num_attention_heads {heads}")
+    return ModelConfig(
+        dim=dim,
+        hidden_dim=whole("intermediate_size"),
+        n_layers=whole("num_hidden_layers"),
+        n_heads=heads,
+        n_kv_heads=whole("num_key_value_heads", heads),
+        head_dim=whole("head_dim", dim // heads),
+        vocab_size=whole("vocab_size"),
+        max_seq_len=whole("max_position_embeddings", 2048),
+        norm_eps=real("rms_norm_eps", raw.get("rms_norm_eps", 1e-6)),
+        rope_theta=real("rope_theta", theta),
+        tied=tied,
+        bos_id=whole("bos_token_id", 1),
+        eos_id=whole("eos_token_id", 2),
+    )
+
+
+def _read_tensors(directory: Path) -> dict[str, Tensor]:
+    index = directory / "model.safetensors.index.json"
+    if not index.exists():
+        return _read_safetensors(directory / "model.safetensors")
+    shards = _read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise LlgenError(f"'{index}' has no weight_map from tensor names to file names")
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(set(shards.values())):
+        # The index is untrusted: a shard is a plain file name beside it, never a path out of the directory.
+        if not shard.isprintable() or Path(shard).name != shard or (directory / shard).is_symlink():
+            raise LlgenError(f"'{index}' names the shard {shard!r}, which is not a plain file of the same directory")
+        tensors |= _read_safetensors(directory / shard)
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    except FileNotFoundError as error:
+        raise LlgenError(f"'{path.parent}' has no {path.name}", "save the model with safe serialization") from error
+    except OSError as error:
+        raise LlgenError(f"cannot read '{path}': {error.strerror}") from error
+    except SafetensorError as error:
+        raise LlgenError(f"'{path}' is not a valid safetensors file: {error}") from error
+    return {name: _as_float32(name, entry) for name, entry in entries}
+
+
+def _as_float32(name: str, entry: Mapping[str, Any]) -> Tensor:
+    data, kind = entry["data"], entry["dtype"]
+    if kind == "BF16":  # the upper half of a float32
+        values = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    elif kind in ("F16", "F32", "F64"):
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused as such
+            values = np.frombuffer(data, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[kind]).astype(np.float32)
+    else:
+        raise LlgenError(f"tensor '{name}' is stored as {kind}; llgen reads F32, F16, BF16 and F64")
+    return np.asarray(values, dtype=np.float32).reshape(entry["shape"])
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
+    """Write a model directory; it appears whole or not at all.
+
+    Raises LlgenError when `directory` holds files that are none of a model directory's.
+    """
+    if directory.exists():
+        if not directory.is_dir():
+            raise LlgenError(f"'{directory}' exists and is a file", "choose another -o")
+        foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in _OWN_FILES)
+        if foreign:
+            raise LlgenError(
+                f"'{directory}' holds '{foreign[0]}', which is not llgen's to replace", "choose another -o"
+            )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        (temporary / "config.json").write_text(json.dumps(_hf_config(checkpoint), indent=2) + "\n", encoding="utf-8")
+        tensors = {name: np.ascontiguousarray(checkpoint.tensors[name]) for name in checkpoint.config.tensor_shapes()}
+        # Not save_file: it makes a file that nobody but its owner may read.
+        (temporary / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+        if checkpoint.vocabulary is not None:
+            (temporary / "tokenizer.model").write_bytes(checkpoint.vocabulary.proto)
+        directory.mkdir(exist_ok=True)
+        for stale in _OWN_FILES - {entry.name for entry in temporary.iterdir()}:
+            (directory / stale).unlink(missing_ok=True)
+        for entry in temporary.iterdir():
+            entry.replace(directory / entry.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hf_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    config = checkpoint.config
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "bos_token_id": config.bos_id,
+        "dtype": "float32",
+        "eos_token_id": config.eos_id,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "hidden_size": config.dim,
+        "intermediate_size": config.hidden_dim,
+        "max_position_embeddings": config.max_seq_len,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": config.n_heads,
+        "num_hidden_layers": config.n_layers,
+        "num_key_value_heads": config.n_kv_heads,
+        "rms_norm_eps": config.norm_eps,
+        "rope_theta": config.rope_theta,
+        "tie_word_embeddings": config.tied,
+        "vocab_size": config.vocab_size,
+    }

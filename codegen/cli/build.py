@@ -1,0 +1,80 @@
+"""`llgen build`: a model directory becomes a folder of C and a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from llgen.codegen.build import Build, build
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.targets.schema import load_target
+
+from .options import (
+    answer,
+    context_option,
+    json_option,
+    kib,
+    model_argument,
+    say,
+    scheme_option,
+    spinner,
+    target_option,
+)
+
+
+@click.command(name="build")
+@model_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write.  [default: MODEL-TARGET]")
+@click.option("--name", "prefix", help="Prefix of the generated C.  [default: the model's name]")
+@target_option
+@scheme_option
+@context_option
+@json_option
+def command(
+    model: Path, output: Path | None, prefix: str | None, target: str, scheme: str, context: int | None, as_json: bool
+) -> None:
+    """Generate C for MODEL, a model directory, and compile it with zig.
+
+    The folder builds without llgen, too: `make`, `make CC=gcc`.
+    """
+    checkpoint = load_checkpoint(model)
+    facts = load_target(target)
+    directory = output or Path(f"{checkpoint.name}-{facts.name}")
+    with spinner("loading") as progress:
+        result = build(checkpoint, facts, directory, scheme=scheme, context=context, prefix=prefix, progress=progress)
+    if as_json:
+        answer(_as_json(result))
+    else:
+        _tell(result)
+
+
+def _as_json(result: Build) -> dict[str, object]:
+    keys = ("model", "target", "scheme", "digest", "flash_bytes", "ram_bytes", "stack_bytes")
+    return {key: result.facts[key] for key in keys} | {
+        "context": result.facts["context"],
+        "code_bytes": result.facts["code_bytes"],
+        "rodata_bytes": result.facts["rodata_bytes"],
+        "digest_positions": result.facts["digest_positions"],
+        "directory": str(result.directory),
+        "files": list(result.files),
+        "written": list(result.written),
+        "artifact": str(result.artifact.path),
+    }
+
+
+def _tell(result: Build) -> None:
+    facts = result.facts
+    for name in result.written:
+        say(f"wrote {result.directory / name}")
+    if not result.written:
+        say(f"{result.directory} is up to date")
+    say(f"built {result.artifact.path} for {facts['target']}, scheme {facts['scheme']}")
+    say(
+        f"flash  {kib(facts['flash_bytes'])}"
+        + (f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else "")
+    )
+    say(f"RAM    {kib(facts['ram_bytes'])}")
+    if facts["stack_bytes"] is not None:
+        say(f"stack  {facts['stack_bytes']:,} bytes at most")
+    say(f"digest {facts['digest']} over {facts['digest_positions']} positions: `llgen check` proves it")

@@ -1,0 +1,78 @@
+"""`llgen inspect`: print any box of the pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.pipeline import Generation, generate
+from llgen.codegen.vocabulary import Vocabulary
+from llgen.targets.schema import load_target
+
+from .options import answer, context_option, json_option, model_argument, scheme_option, target_option
+
+_STAGES: dict[str, Callable[[Generation], Any]] = {
+    "spec": lambda generation: generation.spec,
+    "quant": lambda generation: generation.model,
+    "plan": lambda generation: generation.memory,
+    "kernels": lambda generation: generation.kernels,
+    "context": lambda generation: generation.context,
+}
+
+
+@click.command(name="inspect")
+@model_argument
+@click.option(
+    "--stage", type=click.Choice(list(_STAGES)), default="spec", show_default=True, help="Which box to print."
+)
+@target_option
+@scheme_option
+@context_option
+@json_option
+def command(model: Path, stage: str, target: str, scheme: str, context: int | None, as_json: bool) -> None:
+    """Print what one stage of the pipeline makes of MODEL; arrays by their shape and range."""
+    generation = generate(load_checkpoint(model), load_target(target), scheme=scheme, context=context)
+    described = _describe(_STAGES[stage](generation))
+    if as_json:
+        answer(described)
+    else:
+        _print(described, "")
+
+
+def _describe(value: Any) -> Any:
+    """A box as plain lists and dictionaries."""
+    if isinstance(value, np.ndarray):
+        return {"shape": list(value.shape), "min": float(value.min()), "max": float(value.max())}
+    if isinstance(value, Vocabulary):
+        fields = dataclasses.fields(value)
+        facts = {field.name: getattr(value, field.name) for field in fields if field.name not in ("proto", "pieces")}
+        return {"pieces": len(value), **facts}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _describe(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_describe(item) for item in value]
+    return value
+
+
+def _print(value: Any, indent: str) -> None:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and "shape" in item:
+            click.echo(f"{indent}{key:<16} {item['shape']}  {item['min']:.6g} to {item['max']:.6g}")
+        elif isinstance(item, Mapping):
+            click.echo(f"{indent}{key}")
+            _print(item, indent + "  ")
+        elif isinstance(item, list) and item and isinstance(item[0], Mapping):
+            for index, entry in enumerate(item):
+                click.echo(f"{indent}{key}[{index}]")
+                _print(entry, indent + "  ")
+        else:
+            text = str(item)
+            click.echo(f"{indent}{key:<16} {text if len(text) <= 160 else text[:157] + '...'}")

@@ -1,0 +1,60 @@
+"""Options that several commands share, and how they speak to a person."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from llgen.codegen.quantize import SCHEMES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+model_argument = click.argument("model", type=click.Path(path_type=Path))
+scheme_option = click.option(
+    "--scheme", type=click.Choice(SCHEMES), default="f32", show_default=True, help="Number format."
+)
+context_option = click.option(
+    "--context", type=click.IntRange(min=1), help="Positions to build for.  [default: the model's]"
+)
+target_option = click.option(
+    "--target", default="host", show_default=True, help="Target name, or a TOML file of facts."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on standard output.")
+
+
+def say(text: str) -> None:
+    """A line for a person: standard error, so that standard output holds answers alone."""
+    click.echo(text, err=True)
+
+
+def answer(value: dict[str, Any]) -> None:
+    """The answer for a program."""
+    click.echo(json.dumps(value))
+
+
+@contextmanager
+def spinner(first: str) -> Iterator[Callable[[str], None]]:
+    """Show what is going on while it does; nothing where standard error is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda what: None
+        return
+    with console.status(first) as status:
+        yield lambda what: status.update(what)
+
+
+def kib(count: int) -> str:
+    """Bytes for a person."""
+    return f"{count:,} bytes ({count / 1024:.1f} KiB)"
+
+
+def quiet_interrupt() -> None:
+    """Ctrl-C ended a program that had the terminal: leave as it did."""
+    sys.exit(130)

@@ -1,0 +1,132 @@
+"""`llgen run`: let a model write, in the C it was compiled to."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from llgen.codegen.build import build_cached
+from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
+from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.runner import run_story
+from llgen.targets.schema import load_target
+
+from .options import answer, context_option, json_option, model_argument, say, scheme_option, spinner, target_option
+
+
+@click.command(name="run")
+@model_argument
+@click.argument("prompt", required=False)
+@click.option("-f", "--prompt-file", type=click.File("rb"), help="Read the prompt from a file.")
+@click.option("--tokens", help="Token ids, comma-separated, in place of a prompt; no start token is added.")
+@click.option("-t", "--temperature", type=float, default=0.8, show_default=True, help="0: always the likeliest token.")
+@click.option(
+    "-p", "--top-p", type=float, default=0.9, show_default=True, help="Keep the tokens that make up this share."
+)
+@click.option(
+    "-k", "--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="Keep so many tokens; 0: all."
+)
+@click.option("-s", "--seed", type=click.IntRange(0, 2**64 - 1), help="The same seed gives the same text everywhere.")
+@click.option("-n", "--positions", type=click.IntRange(min=1), help="Stop at so many tokens, the prompt's included.")
+@click.option("--ignore-eos", is_flag=True, help="Go on after a start or end token.")
+@click.option("-q", "--quiet", is_flag=True, help="Nothing but text, not even speed and seed on standard error.")
+@target_option
+@scheme_option
+@context_option
+@json_option
+def command(
+    model: Path,
+    prompt: str | None,
+    prompt_file: BinaryIO | None,
+    tokens: str | None,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    seed: int | None,
+    positions: int | None,
+    ignore_eos: bool,
+    quiet: bool,
+    target: str,
+    scheme: str,
+    context: int | None,
+    as_json: bool,
+) -> None:
+    """Continue PROMPT (`-`: standard input) with MODEL, building it first when needed.
+
+    Text goes to standard output, and nothing else does.
+    """
+    if sum(given is not None for given in (prompt, prompt_file, tokens)) > 1:
+        raise UsageError("PROMPT, --prompt-file and --tokens exclude each other", "give one of them")
+    for name, value, limit in (("--temperature", temperature, float("inf")), ("--top-p", top_p, 1.0)):
+        if not 0.0 <= value <= limit:
+            raise UsageError(
+                f"{name} is {value}; it must be at least 0" + (f" and at most {limit:g}" if limit == 1 else "")
+            )
+    text = _prompt(prompt, prompt_file)
+    checkpoint = load_checkpoint(model)
+    facts = load_target(target)
+    room = context or checkpoint.config.max_seq_len
+    if positions is not None and positions > room:
+        raise UsageError(f"-n asks for {positions} positions; the context has {room}")
+    _check_prompt(checkpoint, text, room)
+    with spinner("building") as progress:
+        built = build_cached(checkpoint, facts, scheme=scheme, context=context, progress=progress)
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    arguments = [
+        "-t",
+        str(temperature),
+        "-p",
+        str(top_p),
+        "-k",
+        str(top_k),
+        "-s",
+        str(seed),
+        "-n",
+        str(positions or room),
+    ]
+    arguments += ["--ignore-eos"] if ignore_eos else []
+    arguments += ["--tokens", tokens] if tokens is not None else []
+    story = run_story(built.artifact, arguments, text, stream=not as_json)
+    if as_json:
+        answer(
+            {
+                "prompt_tokens": story.prompt_tokens,
+                "tokens": story.tokens,
+                "text": story.text,
+                "tokens_per_second": round(story.tokens_per_second, 1),
+                "seed": seed,
+                "target": facts.name,
+                "scheme": scheme,
+            }
+        )
+    elif not quiet:
+        count = len(story.tokens)
+        say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}")
+
+
+def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:
+    if prompt_file is not None:
+        return prompt_file.read()
+    if prompt == "-":
+        return click.get_binary_stream("stdin").read()
+    # surrogateescape: bytes of the command line that are no UTF-8 reach the tokenizer as they were
+    return None if prompt is None else prompt.encode("utf-8", errors="surrogateescape")
+
+
+def _check_prompt(checkpoint: Checkpoint, text: bytes | None, room: int) -> None:
+    """Refuse a prompt that does not fit, before anything is built for it."""
+    if text is None:
+        return
+    if b"\0" in text:
+        raise LlgenError("the prompt holds a zero byte, which ends a text in C", "remove it")
+    if checkpoint.vocabulary is None:
+        raise UsageError(f"'{checkpoint.name}' has no tokenizer, so it takes no prompt", "give --tokens IDS")
+    count = 1 + len(checkpoint.vocabulary.encode(text))
+    if count > room:
+        raise LlgenError(
+            f"the prompt has {count} tokens, the start token among them; the context has {room} positions",
+            "shorten it" + ("" if room == checkpoint.config.max_seq_len else ", or build for a longer --context"),
+        )

@@ -1,0 +1,189 @@
+"""The header of a llama2.c checkpoint and, derived from it, what lies where in the file.
+
+llama2.c (github.com/karpathy/llama2.c) writes three forms, all little-endian:
+
+    v0   no magic; 7 int32 (28 bytes); float32 tensors, two RoPE tables among them;
+         a negative vocab_size says that the classifier is stored apart
+    v1   magic, version, the same 7 int32, one byte "classifier is shared", zeros up to 256 bytes; float32 tensors
+    v2   the header of v1 with an int32 group_size behind the byte; norms in float32, then the matrices in Q8_0:
+         the int8 values of a tensor, then one float32 scale for each group_size consecutive values
+
+This module reads no weight: it turns up to 256 bytes into dimensions, and dimensions into a list of stored tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+
+from ..config import ModelConfig
+from ..errors import LlgenError
+
+HEADER_BYTES = 256
+"""Of v1 and v2, and the most that `parse_header` looks at."""
+
+_MAGIC = 0x616B3432
+_LEGACY = struct.Struct("<7i")
+_VERSIONED = struct.Struct("<Ii7iB")
+_GROUP_SIZE = struct.Struct("<i")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checkpoint's form and dimensions; `config` has the default BOS and EOS ids, which the file does not store."""
+
+    version: int
+    config: ModelConfig
+    group_size: int | None
+    """Values that share a scale; None: the matrices are float32."""
+    size: int
+    """Bytes before the first tensor."""
+
+    @property
+    def description(self) -> str:
+        """The form in words."""
+        weights = "float32" if self.group_size is None else f"Q8_0 in groups of {self.group_size}"
+        return f"llama2.c v{self.version}, {weights}"
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor as it lies in the file."""
+
+    name: str | None
+    """Its Hugging Face name; None: a table that is skipped."""
+    shape: tuple[int, ...]
+    group_size: int | None
+    """As in Header; None: float32."""
+
+    @property
+    def count(self) -> int:
+        """Values in the tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes in the file, scales included."""
+        return 4 * self.count if self.group_size is None else self.count + 4 * (self.count // self.group_size)
+
+
+# ---------------------------------------------------------------------------------------------------------- header
+
+
+def parse_header(head: bytes, source: str) -> Header:
+    """Read a header from the first HEADER_BYTES bytes of a file, or all of a shorter file; `source` is for messages.
+
+    Raises LlgenError for an unknown version, dimensions out of range, heads that do not divide and a malformed header.
+    """
+    if len(head) < _LEGACY.size:
+        raise LlgenError(
+            f"'{source}' has {len(head)} bytes; a llama2.c checkpoint starts with a header of {_LEGACY.size}",
+            "the file is truncated or of another format: copy or download it again",
+        )
+    if int.from_bytes(head[:4], "little") == _MAGIC:
+        return _parse_versioned(head, source)
+    *dims, vocab_size, max_seq_len = _LEGACY.unpack_from(head)
+    try:
+        config = _config(dims, abs(vocab_size), max_seq_len, tied=vocab_size > 0)
+    except LlgenError as error:
+        raise LlgenError(
+            f"'{source}' seems to be no llama2.c checkpoint: it has neither the magic of v1 and v2 nor "
+            f"the dimensions of v0 ({error.message})",
+            "llgen imports llama2.c .bin files and Hugging Face directories; a tokenizer goes to --tokenizer",
+        ) from error
+    return Header(0, config, None, _LEGACY.size)
+
+
+def _parse_versioned(head: bytes, source: str) -> Header:
+    if len(head) < HEADER_BYTES:
+        raise LlgenError(
+            f"'{source}' is truncated: it has {len(head)} bytes, and its header alone {HEADER_BYTES}",
+            "copy or download it again",
+        )
+    _, version, *dims, vocab_size, max_seq_len, shared = _VERSIONED.unpack_from(head)
+    if version not in (1, 2):
+        raise LlgenError(
+            f"'{source}' is a llama2.c checkpoint of version {version}; llgen reads 0, 1 and 2",
+            "export it again with llama2.c's export.py --version 1",
+        )
+    try:
+        if shared not in (0, 1):
+            raise LlgenError(f"shared_classifier is {shared}; it must be 0 or 1")
+        config = _config(dims, vocab_size, max_seq_len, tied=shared == 1)
+        end, group_size = _VERSIONED.size, None
+        if version == 2:
+            group_size = _parse_group_size(head, config)
+            end += _GROUP_SIZE.size
+        if any(head[end:HEADER_BYTES]):
+            raise LlgenError(f"bytes {end} to {HEADER_BYTES - 1} must be zero")
+    except LlgenError as error:
+        raise LlgenError(
+            f"'{source}' has a corrupt header: {error.message}", "copy, download or export it again"
+        ) from error
+    return Header(version, config, group_size, HEADER_BYTES)
+
+
+def _config(dims: list[int], vocab_size: int, max_seq_len: int, *, tied: bool) -> ModelConfig:
+    dim, hidden_dim, n_layers, n_heads, n_kv_heads = dims
+    head_dim, rest = divmod(dim, n_heads) if n_heads > 0 else (0, 0)
+    config = ModelConfig(
+        dim=dim,
+        hidden_dim=hidden_dim,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        head_dim=2 if rest else head_dim,  # a stand-in: values out of range are to be named before the remainder
+        vocab_size=vocab_size,
+        max_seq_len=max_seq_len,
+        norm_eps=1e-5,  # this and rope_theta are constants of llama2.c's code
+        rope_theta=10000.0,
+        tied=tied,
+    )
+    if rest:
+        raise LlgenError(f"dim is {dim}, which n_heads {n_heads} does not divide")
+    return config
+
+
+def _parse_group_size(head: bytes, config: ModelConfig) -> int:
+    (group_size,) = _GROUP_SIZE.unpack_from(head, _VERSIONED.size)
+    if group_size < 1:
+        raise LlgenError(f"group_size is {group_size}; it must be at least 1")
+    for name, shape in config.tensor_shapes().items():
+        if len(shape) == 2 and math.prod(shape) % group_size:
+            raise LlgenError(f"group_size is {group_size}, which does not divide {shape[0]} x {shape[1]} of '{name}'")
+    return int(group_size)
+
+
+# ---------------------------------------------------------------------------------------------------------- layout
+
+_EMBEDDING = "model.embed_tokens.weight"
+_ATTENTION_NORM = "input_layernorm.weight"
+_FFN_NORM = "post_attention_layernorm.weight"
+_FINAL_NORM = "model.norm.weight"
+_CLASSIFIER = "lm_head.weight"
+_ATTENTION = tuple(f"self_attn.{letter}_proj.weight" for letter in "qkvo")
+_FFN = tuple(f"mlp.{name}_proj.weight" for name in ("gate", "down", "up"))  # w1, w2, w3
+
+
+def stored_tensors(header: Header) -> list[StoredTensor]:
+    """The tensors of a checkpoint in the order of the file; from Header.size on they fill it to its last byte."""
+    config = header.config
+    if header.version == 0:
+        before = [_EMBEDDING, *_each_layer(config, _ATTENTION_NORM, *_ATTENTION, _FFN_NORM, *_FFN), _FINAL_NORM]
+        after = [] if config.tied else [_CLASSIFIER]
+        cos_and_sin = StoredTensor(None, (2, config.max_seq_len, config.head_dim // 2), None)
+        return [*_stored(before, header), cos_and_sin, *_stored(after, header)]
+    names = [*_each_layer(config, _ATTENTION_NORM, _FFN_NORM), _FINAL_NORM, _EMBEDDING]
+    names += _each_layer(config, *_ATTENTION, *_FFN)
+    return _stored(names if config.tied else [*names, _CLASSIFIER], header)
+
+
+def _each_layer(config: ModelConfig, *names: str) -> list[str]:
+    # One kind of tensor for all layers, then the next kind.
+    return [f"model.layers.{layer}.{name}" for name in names for layer in range(config.n_layers)]
+
+
+def _stored(names: list[str], header: Header) -> list[StoredTensor]:
+    shapes = header.config.tensor_shapes()
+    return [StoredTensor(name, shapes[name], header.group_size if len(shapes[name]) == 2 else None) for name in names]

@@ -1,0 +1,140 @@
+"""Measuring compiled objects: how much flash and RAM they take, and how deep their calls can reach into the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import Section, SymbolTableSection
+
+from .errors import LlgenError
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Bytes that the objects of a model take, its demonstration program apart."""
+
+    code: int
+    rodata: int
+    writable: int
+    """.data and .bss: zero, for all state is the caller's"""
+    stack: int
+    """The deepest chain of calls, return addresses included, callbacks and the C library apart."""
+    undefined: tuple[str, ...]
+    """Functions that must come from elsewhere, sorted."""
+
+    @property
+    def flash(self) -> int:
+        return self.code + self.rodata
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function in a section of its own; callees are keys of the same table, or names defined elsewhere."""
+
+    frame: int
+    callees: frozenset[str]
+
+
+def measure(objects: Iterable[Path]) -> Measurement | None:
+    """Add up object files compiled with one section a function and with stack sizes; None when they are not ELF.
+
+    Raises LlgenError when functions call each other in a circle, for then the stack has no bound.
+    """
+    code = rodata = writable = 0
+    functions: dict[str, _Function] = {}
+    globals_: dict[str, str] = {}
+    undefined: set[str] = set()
+    pointer = 8
+    for path in objects:
+        with path.open("rb") as stream:
+            if stream.read(4) != b"\x7fELF":
+                return None
+            stream.seek(0)
+            elf = ELFFile(stream)
+            pointer = elf.elfclass // 8
+            for section in elf.iter_sections():
+                flags = section["sh_flags"]
+                if not flags & SH_FLAGS.SHF_ALLOC or section.name.startswith((".eh_frame", ".ARM.ex")):
+                    continue
+                if flags & SH_FLAGS.SHF_WRITE:
+                    writable += section["sh_size"]
+                elif flags & SH_FLAGS.SHF_EXECINSTR:
+                    code += section["sh_size"]
+                else:
+                    rodata += section["sh_size"]
+            _read_functions(elf, path.name, functions, globals_, undefined)
+    undefined -= set(globals_)
+    return Measurement(code, rodata, writable, _deepest(functions, globals_, pointer), tuple(sorted(undefined)))
+
+
+def _read_functions(
+    elf: ELFFile,
+    file: str,
+    functions: dict[str, _Function],
+    globals_: dict[str, str],
+    undefined: set[str],
+) -> None:
+    """Add the functions of one object; a key is "file:section"."""
+    symbols = next(section for section in elf.iter_sections() if isinstance(section, SymbolTableSection))
+    text = {
+        index: f"{file}:{section.name}"
+        for index, section in enumerate(elf.iter_sections())
+        if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_size"]
+    }
+    frames = dict.fromkeys(text.values(), 0)
+    callees: dict[str, set[str]] = {key: set() for key in text.values()}
+    for symbol in symbols.iter_symbols():
+        where = symbol["st_shndx"]
+        if symbol["st_info"]["bind"] != "STB_GLOBAL":
+            continue
+        if where == "SHN_UNDEF":
+            undefined.add(symbol.name)
+        else:
+            globals_[symbol.name] = text.get(where, "")
+    for section in elf.iter_sections():
+        if section.name == ".stack_sizes" and section["sh_link"] in text:
+            frames[text[section["sh_link"]]] = _stack_size(section, elf.elfclass // 8)
+        if isinstance(section, RelocationSection) and section["sh_info"] in text:
+            caller = text[section["sh_info"]]
+            for relocation in section.iter_relocations():
+                target = symbols.get_symbol(relocation["r_info_sym"])
+                callee = text.get(target["st_shndx"], target.name if target["st_shndx"] == "SHN_UNDEF" else "")
+                if callee and callee != caller:
+                    callees[caller].add(callee)
+    for key in text.values():
+        functions[key] = _Function(frames[key], frozenset(callees[key]))
+
+
+def _stack_size(section: Section, pointer: int) -> int:
+    """The ULEB128 number behind the address of the section's one function."""
+    value = shift = 0
+    for byte in section.data()[pointer:]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return value
+
+
+def _deepest(functions: Mapping[str, _Function], globals_: Mapping[str, str], pointer: int) -> int:
+    depth: dict[str, int] = {}
+
+    def visit(key: str, above: tuple[str, ...]) -> int:
+        if key in above:
+            raise LlgenError(f"{key} calls itself, by way of {len(above)} functions: the stack has no bound")
+        if key not in depth:
+            function = functions[key]
+            inner = [visit(found, (*above, key)) for name in function.callees if (found := resolve(name))]
+            depth[key] = function.frame + pointer + max(inner, default=0)
+        return depth[key]
+
+    def resolve(name: str) -> str | None:
+        key = name if name in functions else globals_.get(name, "")
+        return key if key in functions else None
+
+    return max((visit(key, ()) for key in functions), default=0)

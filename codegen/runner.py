@@ -1,0 +1,105 @@
+"""Running a compiled program on the machine at hand, directly or under its target's emulator."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llgen.targets.schema import Target
+
+from .errors import LlgenError
+from .reference import Trace
+from .toolchain import Artifact
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a program wrote, and what it said of it."""
+
+    text: str
+    """Empty when the text was streamed to standard output."""
+    prompt_tokens: tuple[int, ...]
+    tokens: tuple[int, ...]
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return len(self.tokens) / self.seconds if self.seconds > 0 else 0.0
+
+
+def missing_emulator(target: Target) -> str | None:
+    """What keeps programs of this target from running here, with the line that mends it; None when nothing does."""
+    runner = target.runner
+    if runner is None:
+        return f"programs for '{target.name}' can be built here, not run"
+    word = runner.argv[0]
+    if word == "{artifact}" or shutil.which(word):
+        return None
+    return f"'{word}' is not installed" + (f"; apt-get install {runner.package}" if runner.package else "")
+
+
+def run_selftest(artifact: Artifact, positions: int) -> Trace:
+    """Let a program decode greedily and take down its tokens and digest."""
+    output = run_program(artifact, ["--selftest", str(positions)]).decode("ascii", errors="replace")
+    tokens = re.search(r"^tokens((?: \d+)+)\s*$", output, re.MULTILINE)
+    digest = re.search(r"^digest ([0-9a-f]{8})\s*$", output, re.MULTILINE)
+    if not tokens or not digest:
+        raise LlgenError(f"'{artifact.path.name}' printed no digest but: {output[:200]!r}")
+    return Trace(tuple(int(token) for token in tokens[1].split()), int(digest[1], 16))
+
+
+def run_program(artifact: Artifact, arguments: Sequence[str]) -> bytes:
+    """Run to the end; returns its standard output. Raises LlgenError with its words when it fails."""
+    done = subprocess.run(_argv(artifact, arguments), capture_output=True, check=False)
+    if done.returncode != 0:
+        raise _failure(artifact, done.returncode, done.stderr)
+    return done.stdout
+
+
+def run_story(artifact: Artifact, arguments: Sequence[str], prompt: bytes | None, *, stream: bool) -> Story:
+    """Let a program write: to standard output as it comes when `stream`, else into the result.
+
+    `prompt` goes through standard input, so that it may hold anything. Raises LlgenError when the program fails.
+    """
+    words = [*arguments, "--verbose", *(["-"] if prompt is not None else [])]
+    sys.stdout.flush()
+    with subprocess.Popen(
+        _argv(artifact, words),
+        stdin=subprocess.PIPE if prompt is not None else subprocess.DEVNULL,
+        stdout=None if stream else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        output, said = process.communicate(prompt)
+    if process.returncode != 0:
+        raise _failure(artifact, process.returncode, said)
+    facts = dict(line.split(" ", 1) for line in said.decode("utf-8", errors="replace").splitlines() if " " in line)
+    return Story(
+        text=(output or b"").decode("utf-8", errors="replace").removesuffix("\n"),
+        prompt_tokens=_ids(facts.get("prompt_tokens", "")),
+        tokens=_ids(facts.get("tokens", "")),
+        seconds=float(facts.get("seconds", "0")),
+    )
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    return tuple(int(token) for token in text.split())
+
+
+def _argv(artifact: Artifact, arguments: Sequence[str]) -> list[str]:
+    problem = missing_emulator(artifact.target)
+    if problem is not None or artifact.target.runner is None:
+        raise LlgenError(f"cannot run '{artifact.path.name}': {problem}", "`llgen doctor` lists what is there")
+    words = [word.replace("{artifact}", str(artifact.path.resolve())) for word in artifact.target.runner.argv]
+    return [*words, *arguments]
+
+
+def _failure(artifact: Artifact, code: int, words: bytes) -> LlgenError:
+    text = words.decode("utf-8", errors="replace").strip()
+    prefix = f"{artifact.path.name}: "
+    if code == 1 and text.startswith(prefix):  # the program's own message, which is for people already
+        return LlgenError(text.splitlines()[-1].removeprefix(prefix))
+    return LlgenError(f"'{artifact.path.name}' ended with {code}: {text[-500:] or 'it said nothing'}")

@@ -1,0 +1,125 @@
+"""Compiling a generated folder with `zig cc`, and measuring what came out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from llgen.targets.schema import Target
+
+from .errors import LlgenError
+
+NUMERIC_FLAGS = ("-std=c11", "-ffp-contract=off", "-fno-math-errno")
+"""What keeps the bits the same under every compiler; part of the generated Makefile."""
+
+WARNING_FLAGS = (
+    "-Wall",
+    "-Wextra",
+    "-Wpedantic",
+    "-Wconversion",
+    "-Wsign-conversion",
+    "-Wshadow",
+    "-Wdouble-promotion",
+    "-Wcast-qual",
+    "-Wundef",
+    "-Werror",
+)
+"""Under these the generated C is clean with gcc and clang."""
+
+# zig turns the undefined-behaviour sanitizer on by itself at low optimisation; its runtime is no part of a release.
+_ZIG_FLAGS = ("-fno-sanitize=undefined", "-g0", "-fstack-size-section")
+
+# A section a function: the linker drops what is not used, and the call graph can be read from the relocations.
+_SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled program."""
+
+    path: Path
+    target: Target
+
+
+def cache_directory() -> Path:
+    """Where compiled pieces of libc and results that are dear to compute are kept; LLGEN_CACHE_DIR moves it."""
+    return Path(os.environ.get("LLGEN_CACHE_DIR") or platformdirs.user_cache_dir("llgen"))
+
+
+def zig_environment() -> dict[str, str]:
+    """The environment for zig: its caches where llgen's are, unless the user has placed them."""
+    zig_cache = cache_directory() / "zig"
+    return {"ZIG_GLOBAL_CACHE_DIR": str(zig_cache), "ZIG_LOCAL_CACHE_DIR": str(zig_cache / "local"), **os.environ}
+
+
+def zig_cc(target: Target) -> list[str]:
+    """The compiler's command for a target, without flags of llgen's own."""
+    command = [sys.executable, "-m", "ziglang", "cc"]
+    if target.compiler.triple is not None:
+        command += ["-target", target.compiler.triple]
+    if target.compiler.cpu is not None:
+        command += [f"-mcpu={target.compiler.cpu}"]
+    return command
+
+
+def compile_objects(
+    directory: Path,
+    sources: Sequence[str],
+    target: Target,
+    output: Path,
+    optimise: str = "-O3",
+    compiler: Sequence[str] | None = None,
+) -> list[Path]:
+    """Compile the sources of a generated folder into object files in `output`, every warning an error.
+
+    `compiler` takes the place of zig: another C compiler's command. Raises LlgenError with the command and the
+    compiler's words when that fails.
+    """
+    if compiler is None:
+        compiler = [*zig_cc(target), *_ZIG_FLAGS]
+    flags = [optimise, *NUMERIC_FLAGS, *WARNING_FLAGS, *_SECTION_FLAGS, *target.compiler.cflags]
+    objects = [(output / source).with_suffix(".o").resolve() for source in sources]
+
+    def compile_one(source: str, path: Path) -> None:
+        run_tool([*compiler, *flags, "-c", source, "-o", str(path)], directory)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(compile_one, sources, objects))
+    return objects
+
+
+def link(objects: Sequence[Path], target: Target, output: Path, compiler: Sequence[str] | None = None) -> Artifact:
+    """Link objects into a program, which replaces `output` when it is complete."""
+    if compiler is None:
+        compiler = zig_cc(target)
+    temporary = output.with_name(f".{output.name}.new").resolve()
+    command = [*compiler, "-Wl,--gc-sections", "-s", "-o", str(temporary), *map(str, objects), *target.compiler.ldflags]
+    try:
+        run_tool(command, output.parent)
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Artifact(output, target)
+
+
+def run_tool(command: Sequence[str], directory: Path) -> str:
+    """Run a compiler; returns what it printed. Raises LlgenError with the command and its words when it fails."""
+    try:
+        done = subprocess.run(
+            command, cwd=directory, env=zig_environment(), capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise LlgenError(
+            f"cannot start '{command[0]}': {error.strerror}", "`llgen doctor` says what is missing"
+        ) from error
+    if done.returncode != 0:
+        words = (done.stderr or done.stdout).strip()
+        raise LlgenError(f"the compiler failed: {' '.join(command)}\n{words}", "`llgen doctor` checks the toolchain")
+    return done.stdout

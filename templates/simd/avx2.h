@@ -1,0 +1,33 @@
+/* Vectors of eight float32: AVX2. The attribute lets the file compile without -mavx2, and keeps FMA out. */
+#include <immintrin.h>
+
+#define V_LANES 8
+#define V_KERNEL __attribute__((target("avx2")))
+#define V_INLINE static inline __attribute__((always_inline, target("avx2")))
+
+typedef __m256 v_f32;
+
+V_INLINE v_f32 v_load(const float *from) { return _mm256_loadu_ps(from); }
+V_INLINE void  v_store(float *to, v_f32 a) { _mm256_storeu_ps(to, a); }
+V_INLINE v_f32 v_splat(float a) { return _mm256_set1_ps(a); }
+V_INLINE v_f32 v_add(v_f32 a, v_f32 b) { return _mm256_add_ps(a, b); }
+V_INLINE v_f32 v_sub(v_f32 a, v_f32 b) { return _mm256_sub_ps(a, b); }
+V_INLINE v_f32 v_mul(v_f32 a, v_f32 b) { return _mm256_mul_ps(a, b); }
+V_INLINE v_f32 v_div(v_f32 a, v_f32 b) { return _mm256_div_ps(a, b); }
+V_INLINE v_f32 v_min(v_f32 a, v_f32 b) { return _mm256_min_ps(a, b); }
+V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return _mm256_max_ps(a, b); }
+
+/* a where x >= limit, else 0; 0 where x is not a number */
+V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), a);
+}
+
+/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
+V_INLINE v_f32 v_pow2(v_f32 a)
+{
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(a), 23), _mm256_set1_epi32(0x3F800000)));
+}
+
+V_INLINE float v_sqrt1(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }

@@ -1,0 +1,225 @@
+"""`llgen import`: what it writes, what it says, and that it leaves nothing behind when it fails."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sentencepiece.sentencepiece_model_pb2 as schema
+
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.cli import main
+from llgen.codegen.vocabulary import Piece, Vocabulary
+
+Import = Callable[..., tuple[int, str, str]]
+Files = dict[str, Path]
+
+
+@pytest.fixture
+def llgen_import(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Import:
+    """Run `llgen import ARGUMENTS`; returns exit code, stdout and stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["llgen", "import", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        code = end.value.code
+        assert isinstance(code, int)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def files(llama2c: Callable[..., Any], tokenizer_bin: Any, pieces: tuple[Piece, ...], tmp_path: Path) -> Files:
+    """One file of each kind by a short name; none is named after its kind."""
+    unigram = schema.ModelProto()
+    unigram.pieces.add(piece="<unk>", type=2)
+    unigram.trainer_spec.model_type = schema.TrainerSpec.UNIGRAM
+    contents = {
+        "v0": llama2c(0).data,
+        "v1": llama2c(1, tied=False).data,
+        "v2": llama2c(2, group_size=8).data,
+        "tokenizer": tokenizer_bin(pieces),
+        "smaller tokenizer": tokenizer_bin(pieces[:-1]),
+        "larger tokenizer": tokenizer_bin((*pieces, Piece("x", -99.0, pieces[-1].kind))),
+        "unigram": unigram.SerializeToString(),
+        "truncated": llama2c(0).data[:-1],
+        "oversized": llama2c(0).data + b"\0",
+        "version 3": llama2c(1).data[:4] + struct.pack("<i", 3) + llama2c(1).data[8:],
+        "negative dim": struct.pack("<i", -8) + llama2c(0).data[4:],
+        "three heads": llama2c(0).data[:12] + struct.pack("<i", 3) + llama2c(0).data[16:],
+        "nan": llama2c(0).data[:28] + struct.pack("<f", float("nan")) + llama2c(0).data[32:],
+        "prose": b"Once upon a time there was a little girl.",
+        "gguf": b"GGUF" + struct.pack("<IQQ", 3, 0, 0),
+        "torch": b"PK\x03\x04" + bytes(60),
+        "pickle": b"\x80\x02}" + bytes(60),
+        "safetensors": struct.pack("<Q", 2) + b"{}",
+        "json": b'{"model": {"type": "BPE"}}',
+        "empty": b"",
+    }
+    folder = tmp_path / "in"
+    folder.mkdir()
+    paths = {name: folder / name for name in contents}
+    for name, path in paths.items():
+        path.write_bytes(contents[name])
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("source", "form"), [("v0", "v0, float32"), ("v1", "v1, float32"), ("v2", "v2, Q8_0 in groups of 8")]
+)
+def test_makes_a_model_directory(llgen_import: Import, files: Files, tmp_path: Path, source: str, form: str) -> None:
+    out = tmp_path / "new" / "tiny"
+    code, stdout, stderr = llgen_import(files[source], "--tokenizer", files["tokenizer"], "-o", out)
+    assert (code, stdout) == (0, "")
+    assert f"llama2.c {form}" in stderr
+    assert ("dequantised to float32" in stderr) == (source == "v2")
+    assert f"next: llgen run {out}" in stderr
+    assert {"config.json", "model.safetensors", "tokenizer.model"} == {entry.name for entry in out.iterdir()}
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.vocabulary is not None
+    assert (checkpoint.config.vocab_size, checkpoint.config.bos_id, checkpoint.config.eos_id) == (270, 1, 2)
+    assert checkpoint.config.tied == (source != "v1")
+    assert [out] == list(out.parent.iterdir())
+
+
+def test_every_file_is_as_readable_as_the_next(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    llgen_import(files["v0"], "--tokenizer", files["tokenizer"], "-o", out)
+    assert len({entry.stat().st_mode for entry in out.iterdir()}) == 1
+
+
+def test_json(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    code, stdout, _ = llgen_import(files["v0"], "-o", out, "--json")
+    answer = json.loads(stdout)
+    assert code == 0
+    assert (str(out), 8) == (answer["model"], answer["config"]["dim"])
+    assert answer["parameters"] == sum(tensor.size for tensor in load_checkpoint(out).tensors.values())
+
+
+def test_without_tokenizer_it_says_so(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    code, _, stderr = llgen_import(files["v0"], "-o", out)
+    assert code == 0
+    assert "no tokenizer: the model takes and gives token ids alone\n  try: " in stderr
+    assert not (out / "tokenizer.model").exists()
+    assert load_checkpoint(out).vocabulary is None
+
+
+def test_a_directory_gets_its_tokenizer(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    bare, out = tmp_path / "bare", tmp_path / "tiny"
+    llgen_import(files["v1"], "-o", bare)
+    code, _, stderr = llgen_import(bare, "--tokenizer", files["tokenizer"], "-o", out)
+    assert code == 0
+    assert "a Hugging Face directory" in stderr
+    before, after = load_checkpoint(bare), load_checkpoint(out)
+    assert before.vocabulary is None
+    assert after.vocabulary is not None
+    for name, tensor in before.tensors.items():
+        np.testing.assert_array_equal(tensor, after.tensors[name])
+
+
+def test_a_tokenizer_alone_becomes_a_model_file(
+    llgen_import: Import, files: Files, pieces: tuple[Piece, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "tiny.model"
+    code, stdout, stderr = llgen_import(files["tokenizer"], "-o", out, "--json")
+    assert code == 0
+    assert {"tokenizer": str(out), "pieces": 270} == json.loads(stdout)
+    assert f"wrote {out}: 270 pieces" in stderr
+    assert pieces == Vocabulary.from_file(out).pieces
+
+
+# arguments after `import` (names of files, or options) -> (exit code, what stderr must say)
+REFUSED = [
+    (["truncated"], 1, "is truncated: it has"),
+    (["oversized"], 1, "has 1 byte too many"),
+    (["version 3"], 1, "of version 3; llgen reads 0, 1 and 2"),
+    (["negative dim"], 1, "dim is -8"),
+    (["three heads"], 1, "dim is 8, which n_heads 3 does not divide"),
+    (["nan"], 1, "holds nan at element 0; weights must be finite"),
+    (["prose"], 1, "seems to be no llama2.c checkpoint"),
+    (["empty"], 1, "has 0 bytes"),
+    (["gguf"], 1, "GGUF, which is not supported yet"),
+    (["torch"], 1, "a PyTorch file, which is not supported yet"),
+    (["pickle"], 1, "a PyTorch file, which is not supported yet"),
+    (["safetensors"], 1, "weights without a config.json"),
+    (["json"], 1, "JSON, not weights"),
+    (["unigram"], 1, "a tokenizer without a model"),
+    (["tokenizer"], 2, "so -o must name a .model file"),
+    (["tokenizer", "--tokenizer", "tokenizer"], 2, "and --tokenizer names another"),
+    (["v0", "--tokenizer", "smaller tokenizer"], 1, "the tokenizer holds 269 pieces; the model has 270"),
+    (["v0", "--tokenizer", "larger tokenizer"], 1, "the tokenizer holds 271 pieces; the model has 270"),
+    (["v0", "--tokenizer", "unigram"], 1, "is a Unigram tokenizer; llgen supports BPE"),
+    (["v0", "--tokenizer", "v1"], 1, "is no tokenizer"),
+    (["v0", "--tokenizer", "v0"], 1, "is damaged or no llama2.c tokenizer: piece 1 has length"),
+    (["v0", "--tokenizer", "gguf"], 1, "is a GGUF file, no tokenizer"),
+    (["v0", "--tokenizer", "json"], 1, "is a JSON file, no tokenizer"),
+    (["v0", "--tokenizer", "prose"], 1, "is no tokenizer"),
+    (["v0", "--tokenizer", "empty"], 1, "is no tokenizer"),
+    (["."], 1, "is not a model directory: it has no config.json"),
+    (["missing"], 2, "'missing' does not exist"),
+    (["v0", "--tokenizer", "missing"], 2, "'missing' does not exist"),
+    ([], 2, "Missing argument 'SOURCE'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "exit_code", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_refusal_leaves_nothing_behind(
+    llgen_import: Import, files: Files, tmp_path: Path, arguments: list[str], exit_code: int, message: str
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    code, stdout, stderr = llgen_import(*(files.get(name, name) for name in arguments), "-o", tmp_path / "out")
+    assert message in stderr
+    assert (exit_code, "") == (code, stdout)
+    assert "Traceback" not in stderr
+    assert before == set(tmp_path.rglob("*"))
+
+
+def test_output_must_be_a_model_directory_or_new(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("today")
+    for out in (tmp_path, tmp_path / "diary.txt"):
+        code, _, stderr = llgen_import(files["v0"], "-o", out)
+        assert code == 1
+        assert "choose another -o" in stderr
+    assert (tmp_path / "diary.txt").read_text() == "today"
+
+
+def test_imports_the_real_model(llgen_import: Import, shared: Path, tmp_path: Path) -> None:
+    folder = shared / "models" / "stories260K"
+    made = []
+    for tokenizer in ("tok512.model", "tok512.bin"):
+        out = tmp_path / tokenizer
+        code, stdout, _ = llgen_import(
+            folder / "stories260K.bin", "--tokenizer", folder / tokenizer, "-o", out, "--json"
+        )
+        assert (code, json.loads(stdout)["parameters"]) == (0, 260032)
+        made.append((out / "model.safetensors").read_bytes())
+    assert made[0] == made[1]
+    assert (folder / "tok512.model").read_bytes() == (tmp_path / "tok512.model" / "tokenizer.model").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        ("models/stories3M/tok4096.bin", "the tokenizer holds 4096 pieces; the model has 512"),
+        ("tokenizers/sp_test_model.model", "is a Unigram tokenizer"),
+        ("tokenizers/arnoochka_tiny.model", "the normalisation rule 'nmt_nfkc'"),
+        ("models/stories260K/logits.npz", "is a PyTorch file, no tokenizer"),
+    ],
+)
+def test_refuses_real_tokenizers_of_other_models(
+    llgen_import: Import, shared: Path, tmp_path: Path, tokenizer: str, message: str
+) -> None:
+    source = shared / "models" / "stories260K" / "stories260K.bin"
+    code, _, stderr = llgen_import(source, "--tokenizer", shared / tokenizer, "-o", tmp_path / "out")
+    assert code == 1
+    assert message in stderr
+    assert list(tmp_path.iterdir()) == []
