@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,7 +112,7 @@ def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:
     if prompt_file is not None:
         return prompt_file.read()
     if prompt == "-":
-        return click.get_binary_stream("stdin").read()
+        return sys.stdin.buffer.read()
     # surrogateescape: bytes of the command line that are no UTF-8 reach the tokenizer as they were
     return None if prompt is None else prompt.encode("utf-8", errors="surrogateescape")
 

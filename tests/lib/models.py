@@ -1,0 +1,71 @@
+"""Small random models, for tests that need many shapes and no meaning."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+
+import numpy as np
+import sentencepiece
+
+from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.config import ModelConfig
+from llgen.codegen.vocabulary import Vocabulary
+
+# Odd on purpose: no width is a multiple of a block of rows, a head is no power of two, the vocabulary ends mid-block.
+ODD = ModelConfig(
+    dim=36,
+    hidden_dim=172,
+    n_layers=1,
+    n_heads=6,
+    n_kv_heads=2,
+    head_dim=6,
+    vocab_size=301,
+    max_seq_len=75,
+    norm_eps=1e-6,
+    rope_theta=5000.0,
+    tied=False,
+)
+
+
+def random_checkpoint(
+    config: ModelConfig = ODD, *, name: str = "odd", seed: int = 1, vocabulary: Vocabulary | None = None
+) -> Checkpoint:
+    """A model of normally distributed weights, large enough that its logits differ from one another."""
+    generator = np.random.default_rng(seed)
+    tensors = {
+        tensor: (
+            (1.0 + 0.1 * generator.standard_normal(shape))
+            if len(shape) == 1
+            else generator.standard_normal(shape) / np.sqrt(shape[-1])
+        ).astype(np.float32)
+        for tensor, shape in config.tensor_shapes().items()
+    }
+    return Checkpoint(name, config, tensors, vocabulary)
+
+
+_SENTENCES = [
+    "Once upon a time there was a little fox who lived by the old mill.",
+    "The fox asked: “Where is my red ball?” and ran down to the river, 12 times!",
+    "Ein kleiner Bär fand ein Stück Käse; où est-il?  Il n'est pas là.",
+    "Naïve café — 中文 テスト 😀\ttab\nnew line",
+]
+
+
+@cache
+def trained_vocabulary(size: int = 420, *, byte_fallback: bool = True, **options: object) -> Vocabulary:
+    """A SentencePiece BPE model trained on a few sentences."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(_SENTENCES * 3),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=size,
+        byte_fallback=byte_fallback,
+        normalization_rule_name="identity",
+        character_coverage=0.99,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
+    )
+    return Vocabulary.from_proto(model.getvalue())
