@@ -1,0 +1,41 @@
+/* Vectors of four float32: NEON of ARMv7, which has neither division nor square root; those go lane by lane through
+ * VFP, for the estimate instructions would change bits. Never vmlaq: compilers may fuse it. */
+#include <arm_neon.h>
+
+#define V_LANES 4
+#define V_KERNEL
+#define V_INLINE static inline
+
+typedef float32x4_t v_f32;
+
+V_INLINE v_f32 v_load(const float *from) { return vld1q_f32(from); }
+V_INLINE void  v_store(float *to, v_f32 a) { vst1q_f32(to, a); }
+V_INLINE v_f32 v_splat(float a) { return vdupq_n_f32(a); }
+V_INLINE v_f32 v_add(v_f32 a, v_f32 b) { return vaddq_f32(a, b); }
+V_INLINE v_f32 v_sub(v_f32 a, v_f32 b) { return vsubq_f32(a, b); }
+V_INLINE v_f32 v_mul(v_f32 a, v_f32 b) { return vmulq_f32(a, b); }
+V_INLINE v_f32 v_min(v_f32 a, v_f32 b) { return vminq_f32(a, b); }
+V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return vmaxq_f32(a, b); }
+
+V_INLINE v_f32 v_div(v_f32 a, v_f32 b)
+{
+    a = vsetq_lane_f32(vgetq_lane_f32(a, 0) / vgetq_lane_f32(b, 0), a, 0);
+    a = vsetq_lane_f32(vgetq_lane_f32(a, 1) / vgetq_lane_f32(b, 1), a, 1);
+    a = vsetq_lane_f32(vgetq_lane_f32(a, 2) / vgetq_lane_f32(b, 2), a, 2);
+    return vsetq_lane_f32(vgetq_lane_f32(a, 3) / vgetq_lane_f32(b, 3), a, 3);
+}
+
+/* a where x >= limit, else 0; 0 where x is not a number */
+V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
+{
+    return vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(x, limit), vreinterpretq_u32_f32(a)));
+}
+
+/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
+V_INLINE v_f32 v_pow2(v_f32 a)
+{
+    uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(a), 23);
+    return vreinterpretq_f32_u32(vaddq_u32(exponent, vdupq_n_u32(0x3F800000)));
+}
+
+V_INLINE float v_sqrt1(float a) { return __builtin_sqrtf(a); }

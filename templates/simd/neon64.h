@@ -1,0 +1,33 @@
+/* Vectors of four float32: Advanced SIMD of AArch64. Never vmlaq or vfmaq: a fused product has other bits. */
+#include <arm_neon.h>
+
+#define V_LANES 4
+#define V_KERNEL
+#define V_INLINE static inline
+
+typedef float32x4_t v_f32;
+
+V_INLINE v_f32 v_load(const float *from) { return vld1q_f32(from); }
+V_INLINE void  v_store(float *to, v_f32 a) { vst1q_f32(to, a); }
+V_INLINE v_f32 v_splat(float a) { return vdupq_n_f32(a); }
+V_INLINE v_f32 v_add(v_f32 a, v_f32 b) { return vaddq_f32(a, b); }
+V_INLINE v_f32 v_sub(v_f32 a, v_f32 b) { return vsubq_f32(a, b); }
+V_INLINE v_f32 v_mul(v_f32 a, v_f32 b) { return vmulq_f32(a, b); }
+V_INLINE v_f32 v_div(v_f32 a, v_f32 b) { return vdivq_f32(a, b); }
+V_INLINE v_f32 v_min(v_f32 a, v_f32 b) { return vminq_f32(a, b); }
+V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return vmaxq_f32(a, b); }
+
+/* a where x >= limit, else 0; 0 where x is not a number */
+V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
+{
+    return vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(x, limit), vreinterpretq_u32_f32(a)));
+}
+
+/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
+V_INLINE v_f32 v_pow2(v_f32 a)
+{
+    uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(a), 23);
+    return vreinterpretq_f32_u32(vaddq_u32(exponent, vdupq_n_u32(0x3F800000)));
+}
+
+V_INLINE float v_sqrt1(float a) { return __builtin_sqrtf(a); }

@@ -1,0 +1,181 @@
+"""The generated C as its users compile it: warnings, standards, symbols, misuse, two models in one program."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from generated import write_files
+from models import ODD, random_checkpoint, trained_vocabulary
+
+from llgen.codegen.measure import measure
+from llgen.codegen.pipeline import generate
+from llgen.codegen.toolchain import NUMERIC_FLAGS, WARNING_FLAGS, compile_objects, link, zig_environment
+from llgen.targets.schema import load_target
+
+TARGETS = ["generic", "x86_64", "x86_64_v3"]
+ZIG = [sys.executable, "-m", "ziglang", "cc"]
+
+
+def checkpoint(name="odd", *, tokenizer=True, tied=False, **options):
+    vocabulary = trained_vocabulary(**options) if tokenizer else None
+    size = len(vocabulary) if vocabulary else ODD.vocab_size
+    config = ODD.__class__(**{**ODD.__dict__, "vocab_size": size, "tied": tied})
+    return random_checkpoint(config, name=name, vocabulary=vocabulary)
+
+
+VARIANTS = {
+    "untied": {},
+    "tied": {"tied": True},
+    "no tokenizer": {"tokenizer": False},
+    "no bytes": {"byte_fallback": False},
+    "all spaces": {"remove_extra_whitespaces": False, "add_dummy_prefix": False, "split_by_whitespace": False},
+}
+
+
+def compile_c(folder: Path, command: list[str]) -> None:
+    done = subprocess.run(command, cwd=folder, env=zig_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("compiler", [["gcc"], None], ids=["gcc", "zig"])
+def test_no_warning_under_any_compiler(tmp_path, compiler, target, variant):
+    for trace in (False, True):
+        generation = generate(checkpoint(**VARIANTS[variant]), load_target(target), trace=trace)
+        write_files(generation, tmp_path)
+        compile_objects(tmp_path, generation.sources, load_target(target), tmp_path, "-O2", compiler)
+
+
+@pytest.mark.parametrize(
+    "standard",
+    [["gcc", "-std=c99", "-xc"], ["g++", "-std=c++17", "-xc++"], [*ZIG, "-std=c99", "-xc"]],
+    ids=lambda c: c[-2],
+)
+def test_the_header_is_clean(tmp_path, standard):
+    write_files(generate(checkpoint(), load_target("x86_64")), tmp_path)
+    (tmp_path / "user").write_text('#include "odd.h"\n')
+    compile_c(tmp_path, [*standard, *WARNING_FLAGS, "-c", "user", "-o", "user.o"])
+
+
+def test_the_generated_makefile_builds(tmp_path):
+    generation = generate(checkpoint(), load_target("host"))
+    write_files(generation, tmp_path)
+    for compiler in ("cc", "gcc"):
+        subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)
+        subprocess.run(["make", "-s", f"CC={compiler}"], cwd=tmp_path, check=True)
+        assert "digest" in subprocess.run(
+            [tmp_path / "odd", "--selftest", "3"], capture_output=True, text=True, check=True
+        ).stdout  # fmt: skip
+
+
+def test_a_compiler_without_any_flags_builds_it_too(tmp_path):
+    generation = generate(checkpoint(), load_target("x86_64_v3"))
+    write_files(generation, tmp_path)
+    compile_c(tmp_path, ["cc", "-o", "odd", *generation.sources])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_symbols_and_sections(tmp_path, target):
+    """No heap, no input or output, no writable globals, no recursion, no more stack than promised."""
+    generation = generate(checkpoint(), load_target(target))
+    write_files(generation, tmp_path)
+    objects = compile_objects(tmp_path, generation.sources, load_target(target), tmp_path)
+    found = measure(objects[:-1])
+    assert found.writable == 0
+    # The compiler may make calls of these out of loops; the model itself calls nothing.
+    assert set(found.undefined) <= {"memcpy", "memset", "memmove", "strlen"}
+    assert 0 < found.stack <= 1536
+    assert found.rodata >= generation.memory.rodata_bytes
+    assert found.rodata - generation.memory.rodata_bytes < 2048  # messages and constants
+
+
+def test_includes_and_globals_are_the_promised_ones(tmp_path):
+    generation = generate(checkpoint(), load_target("x86_64"))
+    allowed = {"stdint.h", "stddef.h", "stdbool.h", "limits.h", "float.h", "emmintrin.h"}
+    for path, content in generation.files.items():
+        if path.endswith((".c", ".h")) and path != "main.c":
+            text = content.decode()
+            assert set(re.findall(r"#include <(\S+)>", text)) <= allowed, path
+            assert not re.search(r"#\s*if(n?def)?\b(?!.*(_H\b|__cplusplus|__BYTE_ORDER__))", text), path
+            assert "\t" not in text, path
+            assert not re.search(r"[ ]+$", text, re.MULTILINE), path
+
+
+@pytest.mark.parametrize("sanitize", [False, True], ids=["plain", "sanitized"])
+def test_misuse_is_answered_and_use_works(tmp_path, sanitize):
+    generation = generate(checkpoint(), load_target("x86_64"))
+    write_files(generation, tmp_path)
+    shutil.copy(Path(__file__).parent / "c" / "api.c", tmp_path)
+    sources = [source for source in generation.sources if source != "main.c"]
+    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitize else ["-O2"]
+    compile_c(tmp_path, ["gcc", "-std=c11", *flags, "-o", "api", "api.c", *sources])
+    done = subprocess.run([tmp_path / "api"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("valgrind") and not os.environ.get("CI"), reason="apt-get install valgrind")
+def test_valgrind_finds_nothing(tmp_path):
+    generation = generate(checkpoint(), load_target("x86_64"))
+    write_files(generation, tmp_path)
+    sources = [source for source in generation.sources if source != "main.c"]
+    shutil.copy(Path(__file__).parent / "c" / "api.c", tmp_path)
+    compile_c(tmp_path, ["gcc", "-std=c11", "-g", "-O1", "-o", "api", "api.c", *sources])
+    done = subprocess.run(
+        ["valgrind", "-q", "--error-exitcode=9", tmp_path / "api"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_models_in_one_program(tmp_path):
+    sources = []
+    for name, seed_tied in (("odd", False), ("even", True)):
+        generation = generate(checkpoint(name, tied=seed_tied), load_target("x86_64"))
+        write_files(generation, tmp_path)
+        sources += [source for source in generation.sources if source != "main.c"]
+    (tmp_path / "both.c").write_text(
+        '#include "odd.h"\n#include "even.h"\n'
+        "static struct odd a;\nstatic struct even b;\n"
+        "int main(void) { odd_reset(&a); even_reset(&b);\n"
+        "  return odd_eval(&a, 1) || even_eval(&b, 1) || odd_sample(&a, 0) < 0 || even_sample(&b, 0) < 0; }\n"
+    )
+    compile_c(tmp_path, ["gcc", "-std=c11", "-O2", "-o", "both", "both.c", *sources])
+    subprocess.run([tmp_path / "both"], check=True)
+
+
+def test_same_input_same_bytes():
+    one, two = (generate(checkpoint(), load_target("x86_64_v3")) for _ in range(2))
+    assert one.files == two.files
+
+
+def test_the_program_refuses_wrong_arguments(tmp_path):
+    generation = generate(checkpoint(), load_target("generic"))
+    write_files(generation, tmp_path)
+    artifact = link(
+        compile_objects(tmp_path, generation.sources, load_target("generic"), tmp_path),
+        load_target("generic"),
+        tmp_path / "odd",
+    )
+    for arguments in (
+        ["-t"],
+        ["-t", "nan"],
+        ["-n", "0"],
+        ["-n", "76"],
+        ["--what"],
+        ["a", "b"],
+        ["-k", "-1"],
+        ["-s", "x"],
+    ):
+        done = subprocess.run([artifact.path, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 2, arguments
+        assert done.stdout == ""
+        assert "usage" in done.stderr
+    for arguments in (["--tokens", "1,x"], ["--tokens", "500"], ["--tokens", "-3"], ["x" * 400]):
+        done = subprocess.run([artifact.path, *arguments], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, ""), arguments
+        assert len(done.stderr.splitlines()) == 1
