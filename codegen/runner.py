@@ -16,6 +16,9 @@ from .reference import Trace
 from .toolchain import Artifact
 
 
+_SIGPIPE = 13  # not in the signal module of every platform
+
+
 @dataclass(frozen=True)
 class Story:
     """What a program wrote, and what it said of it."""
@@ -74,6 +77,8 @@ def run_story(artifact: Artifact, arguments: Sequence[str], prompt: bytes | None
         stderr=subprocess.PIPE,
     ) as process:
         output, said = process.communicate(prompt)
+    if process.returncode == -_SIGPIPE:  # who read the text has had enough
+        raise BrokenPipeError
     if process.returncode != 0:
         raise _failure(artifact, process.returncode, said)
     facts = dict(line.split(" ", 1) for line in said.decode("utf-8", errors="replace").splitlines() if " " in line)

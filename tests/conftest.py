@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="Accept the generated C as it is now.")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference models and texts, which is no part of the repository; tests that need it are skipped

@@ -13,7 +13,7 @@ from models import ODD, random_checkpoint, trained_vocabulary
 
 from llgen.codegen.measure import measure
 from llgen.codegen.pipeline import generate
-from llgen.codegen.toolchain import NUMERIC_FLAGS, WARNING_FLAGS, compile_objects, link, zig_environment
+from llgen.codegen.toolchain import WARNING_FLAGS, compile_objects, link, zig_environment
 from llgen.targets.schema import load_target
 
 TARGETS = ["generic", "x86_64", "x86_64_v3"]

@@ -1,0 +1,100 @@
+"""Templates lay out; they decide nothing. And one small model's C as a whole, to be read."""
+
+import dataclasses
+import difflib
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+import pytest
+from jinja2 import meta, nodes
+from models import ODD, random_checkpoint, trained_vocabulary
+
+from llgen.codegen.context import CodegenContext, TokenizerWords
+from llgen.codegen.pipeline import generate
+from llgen.codegen.render import environment
+from llgen.targets.schema import load_target
+
+ROOT = Path(str(files("llgen.templates")))
+TEMPLATES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.j2"))
+FORBIDDEN = (
+    nodes.Assign,
+    nodes.AssignBlock,
+    nodes.BinExpr,
+    nodes.UnaryExpr,
+    nodes.Compare,
+    nodes.Filter,
+    nodes.Test,
+    nodes.CondExpr,
+)
+
+
+def parse(name: str) -> nodes.Template:
+    return environment().parse((ROOT / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_logic(name):
+    for kind in FORBIDDEN:
+        found = list(parse(name).find_all(kind))
+        assert not found, f"{name}:{found[0].lineno} holds a {kind.__name__}: decide it in context.py"
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_see_the_context_and_nothing_else(name):
+    fields = {field.name for box in (CodegenContext, TokenizerWords) for field in dataclasses.fields(box)}
+    assert meta.find_undeclared_variables(parse(name)) <= fields | {"weights_title"}
+
+
+def test_every_field_of_the_context_is_used():
+    used = set().union(*(meta.find_undeclared_variables(parse(name)) for name in TEMPLATES))
+    fields = {field.name for box in (CodegenContext, TokenizerWords) for field in dataclasses.fields(box)}
+    assert fields - used == {"tokenizer"}
+
+
+def test_an_undefined_name_is_an_error():
+    with pytest.raises(jinja2.UndefinedError):
+        environment().from_string("{{ nothing }}").render()
+
+
+def test_bare_package_names_are_never_imported():
+    """`import codegen` works by accident from the repository's root, and makes a second copy of every class."""
+    root = Path(__file__).parents[1]
+    for folder in ("trainer", "codegen", "targets", "templates", "tests"):
+        for path in (root / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"^\s*(import|from) (trainer|codegen|targets|templates)\b", text, re.MULTILINE), path
+
+
+# ------------------------------------------------------------------------------------------------------------ golden
+
+
+def golden_text() -> str:
+    """All generated text for a tiny model, the rows of numbers and bytes left out."""
+    vocabulary = trained_vocabulary()
+    shape = {"dim": 8, "hidden_dim": 12, "n_heads": 2, "n_kv_heads": 1, "head_dim": 4, "max_seq_len": 16}
+    config = ODD.__class__(**{**ODD.__dict__, **shape, "vocab_size": len(vocabulary), "tied": True})
+    generation = generate(random_checkpoint(config, name="tiny", vocabulary=vocabulary), load_target("generic"))
+    skipped = {"main.c", "README.md", "Makefile", "tiny.h", "tiny_simd.h", "tiny_tokenizer.c", "tiny.c"}
+    parts = []
+    for path, content in sorted(generation.files.items()):
+        if path in skipped:
+            continue
+        lines = [line for line in content.decode().splitlines() if not re.match(r'^\s*"', line)]
+        parts += [f"==== {path} ====", *lines]
+    text = "\n".join(parts) + "\n"
+    return re.sub(r"llgen \d+\.\d+\.\d+", "llgen X.Y.Z", text).replace(generation.model.sha256, "SHA256")
+
+
+def test_golden(request):
+    path = Path(__file__).parent / "golden" / "tiny.txt"
+    text = golden_text()
+    if request.config.getoption("--update-golden"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    expected = path.read_text(encoding="utf-8")
+    changes = "\n".join(
+        difflib.unified_diff(expected.splitlines(), text.splitlines(), "golden", "generated", lineterm="")
+    )
+    assert not changes, f"{changes}\nread the change; `pytest --update-golden tests/test_templates.py` accepts it"
