@@ -1,0 +1,141 @@
+"""The PyTorch Llama against a forward pass written out in float64, and against itself step by step."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.config import ModelConfig
+from llgen.codegen.errors import LlgenError
+from llgen.trainer.model import Cache, Llama
+
+Array = npt.NDArray[np.float64]
+
+ODD = ModelConfig(
+    dim=30, hidden_dim=172, n_layers=1, n_heads=6, n_kv_heads=2, head_dim=6, vocab_size=301, max_seq_len=24, tied=False
+)
+TIED = ModelConfig(
+    dim=16, hidden_dim=20, n_layers=2, n_heads=4, n_kv_heads=4, head_dim=4, vocab_size=40, max_seq_len=16
+)
+
+
+def random_checkpoint(config: ModelConfig, seed: int = 0) -> Checkpoint:
+    generator = np.random.default_rng(seed)
+    tensors = {
+        name: generator.normal(1.0 if len(shape) == 1 else 0.0, 0.3, shape).astype(np.float32)
+        for name, shape in config.tensor_shapes().items()
+    }
+    return Checkpoint("random", config, tensors, None)
+
+
+def reference_logits(checkpoint: Checkpoint, tokens: list[int]) -> Array:
+    """[time, vocab], one position and one head at a time: slow, and hard to get wrong."""
+    config = checkpoint.config
+    weights = {name: tensor.astype(np.float64) for name, tensor in checkpoint.tensors.items()}
+
+    def norm(x: Array, gain: Array) -> Array:
+        return x / np.sqrt((x * x).mean() + config.norm_eps) * gain
+
+    def turn(head: Array, position: int) -> Array:
+        half = config.head_dim // 2
+        angles = position * config.rope_theta ** (-2.0 * np.arange(half) / config.head_dim)
+        turned = (head[:half] + 1j * head[half:]) * np.exp(1j * angles)
+        return np.concatenate((turned.real, turned.imag))
+
+    stream = [weights["model.embed_tokens.weight"][token] for token in tokens]
+    for layer in range(config.n_layers):
+        prefix = f"model.layers.{layer}."
+        w = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+        keys: list[Array] = []
+        values: list[Array] = []
+        for position, x in enumerate(stream):
+            h = norm(x, w["input_layernorm.weight"])
+            queries = (w["self_attn.q_proj.weight"] @ h).reshape(config.n_heads, config.head_dim)
+            new_keys = (w["self_attn.k_proj.weight"] @ h).reshape(config.n_kv_heads, config.head_dim)
+            keys.append(np.stack([turn(key, position) for key in new_keys]))
+            values.append((w["self_attn.v_proj.weight"] @ h).reshape(config.n_kv_heads, config.head_dim))
+            mixed = []
+            for index, query in enumerate(queries):
+                group = index * config.n_kv_heads // config.n_heads
+                scores = np.array([turn(query, position) @ key[group] for key in keys]) / np.sqrt(config.head_dim)
+                shares = np.exp(scores - scores.max())
+                shares /= shares.sum()
+                mixed.append(sum(share * value[group] for share, value in zip(shares, values, strict=True)))
+            x = x + w["self_attn.o_proj.weight"] @ np.concatenate(mixed)
+            h = norm(x, w["post_attention_layernorm.weight"])
+            gate = w["mlp.gate_proj.weight"] @ h
+            stream[position] = x + w["mlp.down_proj.weight"] @ (
+                gate / (1 + np.exp(-gate)) * (w["mlp.up_proj.weight"] @ h)
+            )
+    classifier = weights["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
+    return np.stack([classifier @ norm(x, weights["model.norm.weight"]) for x in stream])
+
+
+@pytest.mark.parametrize("config", [ODD, TIED], ids=["odd sizes, untied", "tied"])
+def test_agrees_with_a_float64_forward_pass(config: ModelConfig) -> None:
+    checkpoint = random_checkpoint(config)
+    tokens = [int(token) for token in np.random.default_rng(1).integers(config.vocab_size, size=config.max_seq_len)]
+    logits, loss = Llama.from_checkpoint(checkpoint)(torch.tensor([tokens]))
+    expected = reference_logits(checkpoint, tokens)
+    assert loss is None
+    np.testing.assert_allclose(logits[0].detach().numpy(), expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+
+
+def test_loss_is_the_mean_cross_entropy() -> None:
+    model = Llama.from_checkpoint(random_checkpoint(TIED))
+    tokens = torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]])
+    targets = torch.tensor([[1, 4, 1, 5], [9, 2, 6, 5]])
+    logits, loss = model(tokens, targets)
+    chosen = logits.log_softmax(-1).gather(-1, targets[..., None])
+    torch.testing.assert_close(loss, -chosen.mean())
+
+
+@pytest.mark.parametrize("config", [ODD, TIED], ids=["odd sizes, untied", "tied"])
+def test_steps_through_the_cache_equal_the_whole(config: ModelConfig) -> None:
+    model = Llama.from_checkpoint(random_checkpoint(config))
+    tokens = torch.arange(12)[None] % config.vocab_size
+    whole = model(tokens)[0]
+    cache = Cache.empty(config)
+    with torch.inference_mode():
+        parts = [model(part, cache=cache)[0] for part in tokens.split([5, 1, 4, 1, 1], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_state_dict_has_the_names_and_shapes_of_hugging_face() -> None:
+    for config in (ODD, TIED):
+        shapes = {name: tuple(tensor.shape) for name, tensor in Llama(config).state_dict().items()}
+        assert shapes == config.tensor_shapes()
+
+
+def test_checkpoint_round_trip_keeps_every_bit() -> None:
+    checkpoint = random_checkpoint(ODD)
+    back = Llama.from_checkpoint(checkpoint).to_checkpoint("random", None)
+    assert back.sha256 == checkpoint.sha256
+
+
+def test_to_checkpoint_copies() -> None:
+    model = Llama(TIED)
+    checkpoint = model.to_checkpoint("copy", None)
+    before = checkpoint.sha256
+    with torch.no_grad():
+        model.model.norm.weight.add_(1.0)
+    assert checkpoint.sha256 == before
+
+
+def test_initialisation_scales_the_residual_projections() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(64, 172, 8, 8, 4, 8, 512, 32)
+    state = Llama(config).state_dict()
+    assert state["model.layers.3.self_attn.q_proj.weight"].std() == pytest.approx(0.02, rel=0.05)
+    for name in ("self_attn.o_proj", "mlp.down_proj"):
+        assert state[f"model.layers.3.{name}.weight"].std() == pytest.approx(0.02 / 4, rel=0.05)
+    assert bool((state["model.norm.weight"] == 1).all())
+
+
+def test_too_many_positions_are_refused() -> None:
+    model = Llama(TIED)
+    with pytest.raises(LlgenError, match="17 positions; the model was made for 16"):
+        model(torch.zeros(1, 17, dtype=torch.long))

@@ -1,0 +1,217 @@
+"""The Llama architecture in one file of PyTorch: what the trainer trains, and the float oracle of everything generated.
+
+RMSNorm (Zhang and Sennrich, 2019, arXiv:1910.07467), rotary position embedding (Su et al., 2021, arXiv:2104.09864),
+grouped-query attention (Ainslie et al., 2023, arXiv:2305.13245) and SwiGLU (Shazeer, 2020, arXiv:2002.05202), put
+together as in LLaMA (Touvron et al., 2023, arXiv:2302.13971).
+
+The modules nest so that `state_dict()` has exactly the names and shapes of `ModelConfig.tensor_shapes()`. Shapes in
+comments: B batch, T time (positions), D dim, H query heads, G key/value heads, E head_dim, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.config import ModelConfig
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.vocabulary import Vocabulary
+
+_INIT_STD = 0.02
+
+
+@dataclass
+class Cache:
+    """Keys and values of the positions already seen, so that a step computes only its own position."""
+
+    keys: Tensor  # [layers, B, G, max_seq_len, E]
+    values: Tensor  # [layers, B, G, max_seq_len, E]
+    length: int = 0
+
+    @classmethod
+    def empty(cls, config: ModelConfig, batch: int = 1) -> Cache:
+        """Room for `config.max_seq_len` positions of `batch` sequences."""
+        shape = (config.n_layers, batch, config.n_kv_heads, config.max_seq_len, config.head_dim)
+        return cls(torch.zeros(shape), torch.zeros(shape))
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store one layer's new keys and values [B, G, T, E] behind the `length` old ones, and return all of them."""
+        end = self.length + keys.shape[2]
+        self.keys[layer, :, :, self.length : end] = keys
+        self.values[layer, :, :, self.length : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class RMSNorm(nn.Module):
+    """Divide by the root mean square over the last axis, then scale by a learned gain."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    """Causal self-attention in which n_heads / n_kv_heads query heads share one key/value head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.q_proj = nn.Linear(config.dim, config.q_dim, bias=False)
+        self.k_proj = nn.Linear(config.dim, config.kv_dim, bias=False)
+        self.v_proj = nn.Linear(config.dim, config.kv_dim, bias=False)
+        self.o_proj = nn.Linear(config.q_dim, config.dim, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        config = self.config
+        batch, time, _ = x.shape
+        q = self.q_proj(x).view(batch, time, config.n_heads, config.head_dim).transpose(1, 2)  # [B, H, T, E]
+        k = self.k_proj(x).view(batch, time, config.n_kv_heads, config.head_dim).transpose(1, 2)  # [B, G, T, E]
+        v = self.v_proj(x).view(batch, time, config.n_kv_heads, config.head_dim).transpose(1, 2)  # [B, G, T, E]
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        past = 0
+        if cache is not None:
+            past = cache.length
+            k, v = cache.extend(layer, k, v)  # [B, G, past + T, E]
+        group = config.n_heads // config.n_kv_heads
+        if group > 1:
+            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # [B, H, past + T, E]
+        if past == 0:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            visible = torch.ones(time, past + time, dtype=torch.bool).tril(past)  # query t sees keys 0 to past + t
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        projected: Tensor = self.o_proj(y.transpose(1, 2).reshape(batch, time, config.q_dim))  # [B, T, D]
+        return projected
+
+
+class MLP(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.dim, config.hidden_dim, bias=False)
+        self.up_proj = nn.Linear(config.dim, config.hidden_dim, bias=False)
+        self.down_proj = nn.Linear(config.hidden_dim, config.dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return projected
+
+
+class Block(nn.Module):
+    """One decoder layer: attention, then feed-forward, each on a normalised copy of the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.dim, config.norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.dim, config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, layer)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm: what Hugging Face calls `model`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.dim, config.norm_eps)
+
+    def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
+        x = self.embed_tokens(tokens)  # [B, T, D]
+        for index, layer in enumerate(self.layers):
+            x = layer(x, cos, sin, cache, index)
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+
+class Llama(nn.Module):
+    """A Llama decoder with its classifier (`lm_head`, or the embedding itself when `config.tied`)."""
+
+    rope_cos: Tensor
+    rope_sin: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
+        cos, sin = rope_tables(config)
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        # Each layer adds twice to the residual stream; scaled so, its variance does not grow with depth (GPT-2).
+        residual_std = _INIT_STD / math.sqrt(2 * self.config.n_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                nn.init.normal_(parameter, std=residual_std if into_residual else _INIT_STD)
+
+    def forward(
+        self, tokens: Tensor, targets: Tensor | None = None, cache: Cache | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Logits [B, T, V] of `tokens` [B, T], and the mean cross-entropy in nats when `targets` [B, T] are given.
+
+        With a cache, `tokens` stand behind the positions it holds, and are added to it.
+        Raises LlgenError when there are more positions than `config.max_seq_len`.
+        """
+        past = cache.length if cache is not None else 0
+        end = past + tokens.shape[1]
+        if end > self.config.max_seq_len:
+            raise LlgenError(
+                f"the sequence has {end} positions; the model was made for {self.config.max_seq_len}",
+                "shorten the text, or train with a longer --context",
+            )
+        x = self.model(tokens, self.rope_cos[past:end], self.rope_sin[past:end], cache)  # [B, T, D]
+        if cache is not None:
+            cache.length = end
+        classifier = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight  # [V, D]
+        logits = F.linear(x, classifier)
+        if targets is None:
+            return logits, None
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> Llama:
+        """The model of a checkpoint, weight for weight."""
+        model = cls(checkpoint.config)
+        tensors = {name: torch.from_numpy(np.array(tensor)) for name, tensor in checkpoint.tensors.items()}
+        model.load_state_dict(tensors)
+        return model
+
+    def to_checkpoint(self, name: str, vocabulary: Vocabulary | None) -> Checkpoint:
+        """A copy of the weights as a checkpoint; raises LlgenError when they are not finite."""
+        tensors = {key: tensor.detach().numpy().copy() for key, tensor in self.state_dict().items()}
+        return Checkpoint(name, self.config, tensors, vocabulary)
+
+
+def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [max_seq_len, E / 2] of position * theta ** (-2 i / E), from float64."""
+    pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+    positions = torch.arange(config.max_seq_len, dtype=torch.float64)
+    angles = torch.outer(positions, config.rope_theta**-pairs)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn element i of each head [.., T, E] together with element i + E / 2 (Hugging Face's half-split pairs)."""
+    first, second = x.chunk(2, dim=-1)  # [.., T, E / 2]
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

@@ -1,0 +1,22 @@
+"""PyTorch's answer to "what are the logits?": the independent opinion that the NumPy reference is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llgen.codegen.checkpoint import Checkpoint
+
+from .model import Llama
+
+
+def torch_logits(checkpoint: Checkpoint, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Logits of every position of one sequence, [len(tokens), vocab_size], in float32."""
+    model = Llama.from_checkpoint(checkpoint).eval()
+    with torch.no_grad():
+        logits, _ = model(torch.tensor([list(tokens)], dtype=torch.long))
+    result: npt.NDArray[np.float32] = logits[0].float().numpy()
+    return result

@@ -1,0 +1,75 @@
+"""What a training run tells while it goes on: the protocol, silence, and a bar on stderr."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+class Reporter(Protocol):
+    """Receives the course of a run."""
+
+    def stage(self, text: str) -> None:
+        """Something begins that takes a moment."""
+
+    def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
+        """An iteration is done; `progress` runs from 0 to 1, `loss` is in nats a token."""
+
+    def evaluated(self, iteration: int, loss: float) -> None:
+        """The held-out loss was measured."""
+
+    def close(self) -> None:
+        """Nothing more will come; safe to call twice."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def stage(self, text: str) -> None:
+        pass
+
+    def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
+        pass
+
+    def evaluated(self, iteration: int, loss: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ConsoleReporter:
+    """A bar with loss and tokens a second on a terminal, which vanishes at the end; elsewhere a line at each tenth."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._tenth = 0
+
+    def stage(self, text: str) -> None:
+        self._console.print(text, style="dim", markup=False)
+
+    def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
+        words = f"iteration {iteration}  loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
+        if not self._console.is_terminal:
+            if int(progress * 10) > self._tenth:
+                self._tenth = int(progress * 10)
+                self._console.print(f"{progress:4.0%}  {words}", markup=False)
+            return
+        if self._bar is None or self._task is None:
+            columns = (BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn())
+            self._bar = Progress(*columns, TextColumn("{task.description}"), console=self._console, transient=True)
+            self._task = self._bar.add_task("", total=1.0)
+            self._bar.start()
+        self._bar.update(self._task, completed=progress, description=words)
+
+    def evaluated(self, iteration: int, loss: float) -> None:
+        self._console.print(f"iteration {iteration}: held-out loss {loss:.3f} nats/token", markup=False)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
