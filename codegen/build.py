@@ -19,11 +19,12 @@ from . import __version__
 from .checkpoint import Checkpoint
 from .context import STACK_LIMIT
 from .errors import ExitCode, LlgenError
+from .fit import require_fit
 from .measure import Measurement, measure
 from .pipeline import Generation, generate
 from .quantize import QuantModel
 from .reference import Trace, selftest
-from .toolchain import Artifact, cache_directory, compile_objects, link
+from .toolchain import Artifact, cache_directory, compile_objects, first_use, link
 from .write import MANIFEST, is_current, read_manifest, write
 
 DIGEST_POSITIONS = 64
@@ -59,13 +60,15 @@ def build(
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
 
-    Raises LlgenError when a stage fails or the stack exceeds what the header promises.
+    Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
+    promises.
     """
     progress("generating C")
     generation = generate(checkpoint, target, scheme=scheme, context=context, prefix=prefix)
+    require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
     expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
-    artifact_name = generation.context.p
+    artifact_name = generation.context.artifact
     facts = _facts(generation, target, expected)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
     if is_current(generation.files, directory, facts):
@@ -74,10 +77,10 @@ def build(
             artifact = Artifact(directory / artifact_name, target)
             return Build(directory, artifact, _facts_of(manifest), files_and_manifest, ())
     written = write(generation.files, directory, facts, artifact_name)
-    progress("compiling")
+    progress("compiling" + first_use(target))
     with tempfile.TemporaryDirectory() as temporary:
         objects = compile_objects(directory, generation.sources, target, Path(temporary))
-        measurement = measure(objects[:-1])  # main.c comes last, and is no part of the model
+        measurement = measure(objects[: len(generation.model_sources)])
         artifact = link(objects, target, directory / artifact_name)
     facts |= _measured(generation, measurement)
     written += write(generation.files, directory, facts, artifact_name)

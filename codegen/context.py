@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from llgen.targets.schema import Target
+
 from . import __version__, literals, numerics
 from .kernels import KernelSet
+from .machine import (
+    MachineWords,
+    compile_flags,
+    input_bytes,
+    machine_words,
+    makefile_link_flags,
+    program_sources,
+    ticks_a_second,
+)
 from .pack import PackedTensor
 from .plan import STEPS, MemoryPlan
 from .quantize import QuantModel
@@ -59,6 +70,8 @@ class TokenizerWords:
     remove_extra_whitespaces: bool
     words_split: bool
     strip_first_space: bool
+    keeps_second_space: bool
+    """Of several leading spaces only one is dropped."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,26 @@ class CodegenContext:
     exp_first: str
     exp_rest: Sequence[str]
     cflags: str
+    ldflags: str
     sources: str
+    model_sources: str
+    """Those that an embedder takes: all but the program's."""
+    compiler: str
+    """The command that `make` runs when it is told of no other."""
+    cross: bool
+    """The machine's own `cc` cannot make this program."""
+    has_gcc: bool
+    gcc: str
+    """The command of a GCC that can."""
+    gcc_libraries: str
+    artifact: str
+    ticks_a_second: int
+    input_bytes: int
+    firmware: bool
+    """The program runs without an operating system."""
     tokenizer: TokenizerWords | None
+    machine: MachineWords | None
+    """None: there is an operating system, or a page."""
 
 
 def name(
@@ -120,7 +151,7 @@ def name(
     tables: TokenizerTables | None,
     *,
     prefix: str,
-    target: str,
+    target: Target,
     cflags: Sequence[str],
     sources: Sequence[str],
     trace: bool = False,
@@ -138,7 +169,7 @@ def name(
             f"{config.head_dim}, hidden {config.hidden_dim}, vocabulary {config.vocab_size}, context {model.context}"
         ),
         scheme=model.scheme,
-        target=target,
+        target=target.name,
         sha256=model.sha256,
         rodata_text=f"{memory.rodata_bytes:,}",
         ram_text=f"{memory.ram_bytes:,}",
@@ -171,10 +202,29 @@ def name(
         exp_ln2_low=literals.float32(float(numerics.LN2_LOW)),
         exp_first=literals.float32(float(numerics.EXP_POLYNOMIAL[0])),
         exp_rest=[literals.float32(float(c)) for c in numerics.EXP_POLYNOMIAL[1:]],
-        cflags=" ".join(cflags),
-        sources=" ".join(sources),
+        cflags=" ".join([*cflags, *compile_flags(target)]),
+        ldflags=" ".join(makefile_link_flags(target)),
+        sources=" ".join([*sources, *program_sources(target)]),
+        model_sources=" ".join(sources),
+        compiler=_compiler(target),
+        cross=target.compiler.triple is not None,
+        has_gcc=bool(target.compiler.gcc),
+        gcc=" ".join(target.compiler.gcc),
+        gcc_libraries=" ".join(target.compiler.gcc_libraries),
+        artifact=prefix + target.suffix,
+        ticks_a_second=ticks_a_second(target),
+        input_bytes=input_bytes(target, model.context),
+        firmware=target.firmware is not None,
         tokenizer=None if tables is None else _tokenizer(model, tables),
+        machine=None if target.firmware is None else machine_words(target.firmware),
     )
+
+
+def _compiler(target: Target) -> str:
+    if target.compiler.triple is None:
+        return "cc"
+    cpu = [] if target.compiler.cpu is None else [f"-mcpu={target.compiler.cpu}"]
+    return " ".join(["zig cc -target", target.compiler.triple, *cpu, "-fno-sanitize=undefined"])
 
 
 def _public_constants(model: QuantModel, memory: MemoryPlan, tables: TokenizerTables | None, upper: str) -> list[Named]:
@@ -222,7 +272,7 @@ def _buffers(memory: MemoryPlan) -> list[Named]:
     return _aligned(
         (
             f"AT_{buffer.name.upper()}",
-            str(buffer.offset),
+            f"{buffer.offset},".ljust(8),
             f"{buffer.floats} floats, from {STEPS[buffer.first]} to {STEPS[buffer.last]}",
         )
         for buffer in memory.buffers
@@ -260,6 +310,7 @@ def _tokenizer(model: QuantModel, tables: TokenizerTables) -> TokenizerWords:
         remove_extra_whitespaces=vocabulary.remove_extra_whitespaces,
         words_split=tables.words_split,
         strip_first_space=vocabulary.add_dummy_prefix or vocabulary.remove_extra_whitespaces,
+        keeps_second_space=vocabulary.add_dummy_prefix and not vocabulary.remove_extra_whitespaces,
     )
 
 

@@ -35,9 +35,13 @@ class KernelSet:
 
 
 _KERNEL_SETS = {
-    "scalar": KernelSet("scalar", lanes=1, accumulators=4),
+    "scalar": KernelSet("scalar", lanes=1, accumulators=8),
     "sse2": KernelSet("sse2", lanes=4, accumulators=4),
     "avx2": KernelSet("avx2", lanes=8, accumulators=4),
+    "neon": KernelSet("neon", lanes=4, accumulators=8),
+    "neon64": KernelSet("neon64", lanes=4, accumulators=8),
+    "wasm128": KernelSet("wasm128", lanes=4, accumulators=8),
+    "helium": KernelSet("helium", lanes=4, accumulators=4),
 }
 
 

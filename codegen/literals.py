@@ -36,7 +36,9 @@ def float32(value: float) -> str:
     text = f"{single:.9g}"
     for digits in range(1, 9):
         shorter = f"{single:.{digits}g}"
-        if np.float32(shorter) == single:
+        with np.errstate(over="ignore"):  # next to the largest number, fewer digits may round beyond it
+            same = np.float32(shorter) == single
+        if same:
             text = shorter
             break
     if not any(mark in text for mark in ".en"):

@@ -11,6 +11,7 @@ from . import literals
 from .checkpoint import Checkpoint
 from .context import CodegenContext, name
 from .kernels import KernelSet, select
+from .machine import program_sources
 from .pack import PackedTensor, pack
 from .plan import MemoryPlan, plan
 from .quantize import QuantModel, quantize
@@ -32,8 +33,15 @@ class Generation:
     tensors: tuple[PackedTensor, ...]
     context: CodegenContext
     files: FileSet
-    sources: tuple[str, ...]
-    """The C files of a program."""
+    model_sources: tuple[str, ...]
+    """The C files of the model."""
+    program_sources: tuple[str, ...]
+    """The C files that make a program of it."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All C files."""
+        return self.model_sources + self.program_sources
 
 
 def generate(
@@ -53,7 +61,8 @@ def generate(
     memory = plan(model, kernels, 0 if tables is None else tables.size)
     tensors = pack(model, kernels)
     p = literals.prefix(prefix or checkpoint.name)
-    sources = _sources(p, tables is not None, tensors)
+    sources = _model_sources(p, tables is not None, tensors)
+    program = program_sources(target)
     words = name(
         model,
         memory,
@@ -61,17 +70,15 @@ def generate(
         tensors,
         tables,
         prefix=p,
-        target=target.name,
-        cflags=[*NUMERIC_FLAGS, *target.compiler.cflags],
+        target=target,
+        cflags=NUMERIC_FLAGS,
         sources=sources,
         trace=trace,
     )
-    files = render(words, kernels, tensors)
-    return Generation(spec, model, kernels, memory, tables, tensors, words, files, tuple(sources))
+    files = render(words, kernels, tensors, target)
+    return Generation(spec, model, kernels, memory, tables, tensors, words, files, sources, program)
 
 
-def _sources(prefix: str, has_tokenizer: bool, tensors: Sequence[PackedTensor]) -> list[str]:
-    sources = [f"{prefix}.c", f"{prefix}_forward.c"]
-    if has_tokenizer:
-        sources.append(f"{prefix}_tokenizer.c")
-    return [*sources, *weights_paths(prefix, tensors), "main.c"]
+def _model_sources(prefix: str, has_tokenizer: bool, tensors: Sequence[PackedTensor]) -> tuple[str, ...]:
+    tokenizer = (f"{prefix}_tokenizer.c",) if has_tokenizer else ()
+    return (f"{prefix}.c", f"{prefix}_forward.c", *tokenizer, *weights_paths(prefix, tensors))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 
 import jinja2
+from jinja2.ext import Extension
+
+from llgen.targets.schema import Target
 
 from . import literals
 from .context import CodegenContext
 from .kernels import KernelSet
+from .machine import program_templates
 from .pack import PackedTensor
 
 FileSet = Mapping[str, bytes]
@@ -19,6 +24,16 @@ FileSet = Mapping[str, bytes]
 
 _WEIGHTS_FILE_BYTES = 8 << 20
 """One weights file holds about so many bytes, to bound the compiler's memory; an array is never divided."""
+
+
+class _ControlLines(Extension):
+    """Reads a line `//% …` as the block tag `{% … %}`.
+
+    Jinja's own line statements swallow the blank lines behind them; a block tag takes its line alone.
+    """
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(r"^[ ]*//%(.*)$", r"{%\1 %}", source, flags=re.MULTILINE)
 
 
 @cache
@@ -31,13 +46,14 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        line_statement_prefix="//%",
+        extensions=[_ControlLines],
     )
 
 
-def render(context: CodegenContext, kernels: KernelSet, tensors: Sequence[PackedTensor]) -> FileSet:
+def render(context: CodegenContext, kernels: KernelSet, tensors: Sequence[PackedTensor], target: Target) -> FileSet:
     """All files of a generated folder but its manifest."""
-    words = {field: getattr(context, field) for field in context.__dataclass_fields__ if field != "tokenizer"}
+    parts = ("tokenizer", "machine")
+    words = {field: getattr(context, field) for field in context.__dataclass_fields__ if field not in parts}
     p = context.p
     templates = {
         f"{p}.h": "model.h.j2",
@@ -47,7 +63,10 @@ def render(context: CodegenContext, kernels: KernelSet, tensors: Sequence[Packed
         "main.c": "trace_main.c.j2" if context.trace else "main.c.j2",
         "Makefile": "Makefile.j2",
         "README.md": "README.md.j2",
+        **program_templates(target),
     }
+    if context.machine is not None:
+        words |= asdict(context.machine)
     if context.tokenizer is not None:
         templates[f"{p}_tokenizer.c"] = "tokenizer.c.j2"
         words |= asdict(context.tokenizer)

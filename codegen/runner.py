@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from llgen.targets.schema import Target
 
 from .errors import LlgenError
 from .reference import Trace
 from .toolchain import Artifact
-
 
 _SIGPIPE = 13  # not in the signal module of every platform
 
@@ -40,9 +40,11 @@ def missing_emulator(target: Target) -> str | None:
     if runner is None:
         return f"programs for '{target.name}' can be built here, not run"
     word = runner.argv[0]
-    if word == "{artifact}" or shutil.which(word):
-        return None
-    return f"'{word}' is not installed" + (f"; apt-get install {runner.package}" if runner.package else "")
+    if word not in ("{artifact}", "{python}") and not shutil.which(word):
+        return f"'{word}' is not installed" + (f"; apt-get install {runner.package}" if runner.package else "")
+    if runner.python_package and find_spec(runner.python_package) is None:
+        return f"'{runner.python_package}' is not installed; pip install {runner.python_package}"
+    return None
 
 
 def run_selftest(artifact: Artifact, positions: int) -> Trace:
@@ -55,9 +57,20 @@ def run_selftest(artifact: Artifact, positions: int) -> Trace:
     return Trace(tuple(int(token) for token in tokens[1].split()), int(digest[1], 16))
 
 
+def run_bench(artifact: Artifact, positions: int) -> float:
+    """Let a program decode greedily and do nothing else; returns the seconds it took, by its own clock."""
+    done = subprocess.run(
+        command(artifact, ["--bench", str(positions)]), stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    found = re.search(rb"^seconds (\d+\.\d+)$", done.stderr, re.MULTILINE)
+    if done.returncode != 0 or found is None:
+        raise _failure(artifact, done.returncode, done.stderr)
+    return float(found[1])
+
+
 def run_program(artifact: Artifact, arguments: Sequence[str]) -> bytes:
     """Run to the end; returns its standard output. Raises LlgenError with its words when it fails."""
-    done = subprocess.run(_argv(artifact, arguments), capture_output=True, check=False)
+    done = subprocess.run(command(artifact, arguments), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         raise _failure(artifact, done.returncode, done.stderr)
     return done.stdout
@@ -71,7 +84,7 @@ def run_story(artifact: Artifact, arguments: Sequence[str], prompt: bytes | None
     words = [*arguments, "--verbose", *(["-"] if prompt is not None else [])]
     sys.stdout.flush()
     with subprocess.Popen(
-        _argv(artifact, words),
+        command(artifact, words),
         stdin=subprocess.PIPE if prompt is not None else subprocess.DEVNULL,
         stdout=None if stream else subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -94,17 +107,40 @@ def _ids(text: str) -> tuple[int, ...]:
     return tuple(int(token) for token in text.split())
 
 
-def _argv(artifact: Artifact, arguments: Sequence[str]) -> list[str]:
-    problem = missing_emulator(artifact.target)
-    if problem is not None or artifact.target.runner is None:
+def command(artifact: Artifact, arguments: Sequence[str], emulator_options: Sequence[str] = ()) -> list[str]:
+    """The words that start a program with its arguments; `emulator_options` stand behind the emulator's name.
+
+    Raises LlgenError when what runs it is not installed.
+    """
+    target = artifact.target
+    problem = missing_emulator(target)
+    if problem is not None or target.runner is None:
         raise LlgenError(f"cannot run '{artifact.path.name}': {problem}", "`llgen doctor` lists what is there")
-    words = [word.replace("{artifact}", str(artifact.path.resolve())) for word in artifact.target.runner.argv]
+    path = artifact.path.resolve()
+    places = {"{artifact}": str(path), "{directory}": str(path.parent), "{python}": sys.executable}
+    words = []
+    for word in target.runner.argv:
+        for place, value in places.items():
+            word = word.replace(place, value)
+        words.append(word)
+    words[1:1] = emulator_options
+    if target.stdio == "semihosting":
+        return [*words, *_CONSOLE, _semihosting([path.name, *arguments])]
     return [*words, *arguments]
+
+
+# Nothing but semihosting may use the terminal.
+_CONSOLE = ("-display", "none", "-serial", "none", "-monitor", "none", "-semihosting-config")
+
+
+def _semihosting(words: Sequence[str]) -> str:
+    """QEMU's option for a command line; a comma within a word is written twice."""
+    return ",".join(["enable=on", "target=native", *("arg=" + word.replace(",", ",,") for word in words)])
 
 
 def _failure(artifact: Artifact, code: int, words: bytes) -> LlgenError:
     text = words.decode("utf-8", errors="replace").strip()
-    prefix = f"{artifact.path.name}: "
+    prefix = f"{artifact.path.name.removesuffix(artifact.target.suffix)}: "
     if code == 1 and text.startswith(prefix):  # the program's own message, which is for people already
         return LlgenError(text.splitlines()[-1].removeprefix(prefix))
     return LlgenError(f"'{artifact.path.name}' ended with {code}: {text[-500:] or 'it said nothing'}")

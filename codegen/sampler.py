@@ -38,7 +38,7 @@ class Sampler:
     def sample(self, logits: Array) -> int:
         """The next token for `logits` [vocab_size], which must hold a number at least."""
         best = int(np.nanargmax(logits))
-        if not self.temperature > 0.0:
+        if not self.temperature > 0.0 or self.top_k == 1:
             return best
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             sharpness = Float(1.0) / Float(self.temperature)

@@ -14,7 +14,8 @@ import platformdirs
 
 from llgen.targets.schema import Target
 
-from .errors import LlgenError
+from .errors import ExitCode, LlgenError
+from .machine import compile_flags, link_flags
 
 NUMERIC_FLAGS = ("-std=c11", "-ffp-contract=off", "-fno-math-errno")
 """What keeps the bits the same under every compiler; part of the generated Makefile."""
@@ -59,9 +60,14 @@ def zig_environment() -> dict[str, str]:
     return {"ZIG_GLOBAL_CACHE_DIR": str(zig_cache), "ZIG_LOCAL_CACHE_DIR": str(zig_cache / "local"), **os.environ}
 
 
+def host_cc() -> list[str]:
+    """The compiler's command for the machine at hand."""
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
 def zig_cc(target: Target) -> list[str]:
     """The compiler's command for a target, without flags of llgen's own."""
-    command = [sys.executable, "-m", "ziglang", "cc"]
+    command = host_cc()
     if target.compiler.triple is not None:
         command += ["-target", target.compiler.triple]
     if target.compiler.cpu is not None:
@@ -84,7 +90,7 @@ def compile_objects(
     """
     if compiler is None:
         compiler = [*zig_cc(target), *_ZIG_FLAGS]
-    flags = [optimise, *NUMERIC_FLAGS, *WARNING_FLAGS, *_SECTION_FLAGS, *target.compiler.cflags]
+    flags = [optimise, *NUMERIC_FLAGS, *WARNING_FLAGS, *_SECTION_FLAGS, *compile_flags(target)]
     objects = [(output / source).with_suffix(".o").resolve() for source in sources]
 
     def compile_one(source: str, path: Path) -> None:
@@ -96,17 +102,43 @@ def compile_objects(
 
 
 def link(objects: Sequence[Path], target: Target, output: Path, compiler: Sequence[str] | None = None) -> Artifact:
-    """Link objects into a program, which replaces `output` when it is complete."""
+    """Link objects into a program, which replaces `output` when it is complete; a linker script stands beside it."""
+    libraries = () if compiler is None else target.compiler.gcc_libraries
     if compiler is None:
         compiler = zig_cc(target)
     temporary = output.with_name(f".{output.name}.new").resolve()
-    command = [*compiler, "-Wl,--gc-sections", "-s", "-o", str(temporary), *map(str, objects), *target.compiler.ldflags]
+    command = [*compiler, "-o", str(temporary), *map(str, objects), *link_flags(target), *libraries]
     try:
         run_tool(command, output.parent)
         temporary.replace(output)
+        _remember_libc(target)
+    except LlgenError as error:
+        if "will not fit in region" in error.message or "overflowed by" in error.message:  # the words of lld and GNU ld
+            raise LlgenError(error.message, "a smaller model or --context", ExitCode.DOES_NOT_FIT) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return Artifact(output, target)
+
+
+def first_use(target: Target) -> str:
+    """What a person should know before waiting for the first program of a target; empty later."""
+    if target.stdio != "hosted" or target.compiler.triple is None or _libc_mark(target).exists():
+        return ""
+    return f"; zig builds the C library of {target.compiler.triple}, once, about a minute"
+
+
+def _libc_mark(target: Target) -> Path:
+    """A file that stands when a program has been linked for the same machine and C library."""
+    name = f"{target.compiler.triple}-{target.compiler.cpu or 'baseline'}"
+    return Path(zig_environment()["ZIG_GLOBAL_CACHE_DIR"]) / "llgen-has-libc" / name
+
+
+def _remember_libc(target: Target) -> None:
+    if first_use(target):
+        mark = _libc_mark(target)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def run_tool(command: Sequence[str], directory: Path) -> str:

@@ -12,6 +12,7 @@ from jinja2 import meta, nodes
 from models import ODD, random_checkpoint, trained_vocabulary
 
 from llgen.codegen.context import CodegenContext, TokenizerWords
+from llgen.codegen.machine import MachineWords
 from llgen.codegen.pipeline import generate
 from llgen.codegen.render import environment
 from llgen.targets.schema import load_target
@@ -43,14 +44,14 @@ def test_no_logic(name):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_see_the_context_and_nothing_else(name):
-    fields = {field.name for box in (CodegenContext, TokenizerWords) for field in dataclasses.fields(box)}
+    fields = {field.name for box in (CodegenContext, TokenizerWords, MachineWords) for field in dataclasses.fields(box)}
     assert meta.find_undeclared_variables(parse(name)) <= fields | {"weights_title"}
 
 
 def test_every_field_of_the_context_is_used():
     used = set().union(*(meta.find_undeclared_variables(parse(name)) for name in TEMPLATES))
-    fields = {field.name for box in (CodegenContext, TokenizerWords) for field in dataclasses.fields(box)}
-    assert fields - used == {"tokenizer"}
+    fields = {field.name for box in (CodegenContext, TokenizerWords, MachineWords) for field in dataclasses.fields(box)}
+    assert fields - used == {"tokenizer", "machine"}
 
 
 def test_an_undefined_name_is_an_error():
@@ -76,7 +77,7 @@ def golden_text() -> str:
     shape = {"dim": 8, "hidden_dim": 12, "n_heads": 2, "n_kv_heads": 1, "head_dim": 4, "max_seq_len": 16}
     config = ODD.__class__(**{**ODD.__dict__, **shape, "vocab_size": len(vocabulary), "tied": True})
     generation = generate(random_checkpoint(config, name="tiny", vocabulary=vocabulary), load_target("generic"))
-    skipped = {"main.c", "README.md", "Makefile", "tiny.h", "tiny_simd.h", "tiny_tokenizer.c", "tiny.c"}
+    skipped = {"main.c", "port.c", "README.md", "Makefile", "tiny.h", "tiny_simd.h", "tiny_tokenizer.c", "tiny.c"}
     parts = []
     for path, content in sorted(generation.files.items()):
         if path in skipped:

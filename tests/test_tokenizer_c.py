@@ -115,6 +115,13 @@ def test_too_little_room_is_said_and_nothing_is_written_beyond(library, text, ro
     assert len(full) <= room or found == -4
 
 
+def test_of_leading_spaces_one_is_dropped_or_all(library):
+    vocabulary = library.generation.model.vocabulary
+    space, word = vocabulary.processor.piece_to_id("▁"), vocabulary.processor.piece_to_id("▁the")
+    for ids in ([space, word], [space, space, word], [1, space, word], [space], [word, space]):
+        assert b"".join(library.write(ids)).decode() == vocabulary.decode(ids)
+
+
 def test_null_pointers_and_unknown_tokens(library):
     encode, decode = library.function("encode"), library.function("decode")
     assert encode(None, 3, None, 0) == -1
@@ -137,9 +144,12 @@ def test_decode_says_when_the_buffer_is_too_small(library):
 
 def stream(library: Library, ids: list[int]) -> bytes:
     """What a program that follows the header's rule for `previous` puts together."""
-    written = b""
+    keeps = not library.generation.model.vocabulary.remove_extra_whitespaces
+    written, started = b"", False
     for token in ids:
-        written += library.decode(token if written else -1, token)
+        whole, text = library.decode(token, token), library.decode(token if started else -1, token)
+        written += text
+        started = bool(written) or (keeps and text != whole)  # of several leading spaces one is dropped, or all
     return written
 
 

@@ -9,24 +9,29 @@ from typing import Any
 
 import click
 
-from llgen.codegen.build import DIGEST_POSITIONS, build_cached, expected_trace
+from llgen.codegen.build import DIGEST_POSITIONS, expected_trace
 from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
-from llgen.codegen.errors import ExitCode
-from llgen.codegen.parity import Closeness, closeness, first_divergence, first_token_difference
+from llgen.codegen.device import normal_digest, read_digest
+from llgen.codegen.errors import ExitCode, UsageError
+from llgen.codegen.parity import Closeness, closeness
 from llgen.codegen.quantize import QuantModel, quantize
 from llgen.codegen.reference import Reference, Trace
-from llgen.codegen.runner import missing_emulator, run_selftest
 from llgen.codegen.spec import lower
-from llgen.targets.schema import Target, load_target
+from llgen.codegen.verify import Progress, Verdict, verify, verify_leniently
+from llgen.targets.schema import load_target, target_names
 
-from .options import answer, context_option, json_option, model_argument, say, scheme_option, spinner, target_option
+from .options import answer, context_option, json_option, model_argument, say, scheme_option, spinner
 
 
 @click.command(name="check")
 @model_argument
 @click.option("--positions", type=click.IntRange(min=1), help="Positions to compare.  [default: 64]")
 @click.option("--torch/--no-torch", default=True, help="Compare with PyTorch, too, when it is installed.")
-@target_option
+@click.option("--target", default="host", show_default=True, help="Target name, a TOML file of facts, or all.")
+@click.option("--digest", help="Compare with the digest that a device has printed, in place of a run.")
+@click.option("--serial", metavar="PORT", help="Read that digest from a serial port, while the device starts.")
+@click.option("--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Speed of the serial port.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to listen to the serial port.")
 @scheme_option
 @context_option
 @json_option
@@ -35,64 +40,77 @@ def command(
     positions: int | None,
     torch: bool,
     target: str,
+    digest: str | None,
+    serial: str | None,
+    baud: int,
+    timeout: float,
     scheme: str,
     context: int | None,
     as_json: bool,
 ) -> int:
     """Compare the compiled C of MODEL with the NumPy reference, bit for bit, and that with PyTorch.
 
-    Exits 4 when anything differs, and says where first.
+    Exits 4 when anything differs, and says where first. With --target all, a board that is too small for the model's
+    context is built for the context that fits.
     """
+    if digest and serial:
+        raise UsageError("--digest and --serial exclude each other", "give one of them")
+    typed = normal_digest(digest) if digest else None
     checkpoint = load_checkpoint(model)
     quantized = quantize(lower(checkpoint, context), scheme)
     count = min(positions or DIGEST_POSITIONS, quantized.context)
     with spinner("computing the reference") as progress:
         expected = expected_trace(quantized, count)
-        rows = [_check_target(checkpoint, quantized, load_target(target), expected, context, progress)]
+        if typed or serial:
+            progress(f"listening to {serial}")
+            rows = [_device(serial or "device", typed or read_digest(str(serial), baud, timeout), expected)]
+        else:
+            rows = _verify(checkpoint, quantized, target, count, context, progress)
         close = _check_torch(checkpoint, quantized, expected) if torch and find_spec("torch") else None
-    good = all(row["equal"] is not False for row in rows)
     result = {
         "model": checkpoint.name,
         "scheme": scheme,
         "positions": count,
         "reference_digest": expected.digest_hex,
-        "targets": rows,
+        "targets": [dataclasses.asdict(row) for row in rows],
         "torch": dataclasses.asdict(close) if close else None,
     }
     if as_json:
         answer(result)
     else:
-        _tell(result, close)
-    return ExitCode.DONE if good else ExitCode.PARITY_FAILED
+        _tell(result, rows, close)
+    if any(row.equal is False for row in rows):
+        return ExitCode.PARITY_FAILED
+    return ExitCode.FAILED if any(row.error for row in rows) else ExitCode.DONE
 
 
-def _check_target(
-    checkpoint: Checkpoint, model: QuantModel, target: Target, expected: Trace, context: int | None, progress: Any
-) -> dict[str, Any]:
-    built = build_cached(checkpoint, target, scheme=model.scheme, context=context, progress=progress)
-    row: dict[str, Any] = {
-        "target": target.name,
-        "digest": None,
-        "equal": None,
-        "skipped": missing_emulator(target),
-        "first_difference": None,
-        "instructions_per_token": None,
-        "flash_bytes": built.facts["flash_bytes"],
-        "ram_bytes": built.facts["ram_bytes"],
-    }
-    if row["skipped"]:
-        return row
-    progress(f"running on {target.name}")
-    found = run_selftest(built.artifact, len(expected.tokens))
-    row |= {"digest": found.digest_hex, "equal": found == expected}
-    if not row["equal"]:
-        progress("looking for the first difference")
-        options = {"scheme": model.scheme, "context": context}
-        where = first_divergence(checkpoint, model, target, len(expected.tokens), **options)
-        row["first_difference"] = (
-            str(where) if where else first_token_difference(expected, found) or "only in the build without trace"
-        )
-    return row
+def _verify(
+    checkpoint: Checkpoint, model: QuantModel, target: str, positions: int, context: int | None, progress: Progress
+) -> list[Verdict]:
+    if target != "all":
+        facts = load_target(target)
+        counts = facts.runner is not None and facts.runner.counter != "callgrind"  # that one is slow
+        return [verify(checkpoint, model, facts, positions, context=context, counts=counts, progress=progress)]
+    names = target_names()
+    rows = []
+    for at, name in enumerate(names, start=1):
+
+        def tell(what: str, where: str = f"{name}, {at} of {len(names)}") -> None:
+            progress(f"{where}: {what}")
+
+        rows.append(verify_leniently(checkpoint, model, load_target(name), positions, context=context, progress=tell))
+    return rows
+
+
+def _device(name: str, digest: str, expected: Trace) -> Verdict:
+    equal = digest == expected.digest_hex
+    return Verdict(
+        name,
+        digest=digest,
+        equal=equal,
+        first_difference=None if equal else "an unknown position: a digest tells no more",
+        positions=len(expected.tokens),
+    )
 
 
 def _check_torch(checkpoint: Checkpoint, model: QuantModel, expected: Trace) -> Closeness:
@@ -101,16 +119,36 @@ def _check_torch(checkpoint: Checkpoint, model: QuantModel, expected: Trace) -> 
     return closeness(Reference(model).feed(expected.tokens), torch_logits(checkpoint, expected.tokens))
 
 
-def _tell(result: dict[str, Any], close: Closeness | None) -> None:
+def _tell(result: dict[str, Any], rows: list[Verdict], close: Closeness | None) -> None:
     click.echo(f"{result['model']}, scheme {result['scheme']}, {result['positions']} positions")
-    click.echo(f"  {'python':<16} {result['reference_digest']}")
-    for row in result["targets"]:
-        verdict = "equal" if row["equal"] else f"DIFFERS at {row['first_difference']}"
-        click.echo(f"  {row['target']:<16} {row['digest'] or '-':<8} {row['skipped'] or verdict}")
+    click.echo(f"  {'':<18} {'digest':<8} {'instr./token':>12} {'flash KiB':>10} {'RAM KiB':>8} {'context':>7}")
+    click.echo(f"  {'python':<18} {result['reference_digest']}")
+    for row in rows:
+        cells = (
+            f"{_number(row.instructions_per_token):>12} {_kib(row.flash_bytes):>10} {_kib(row.ram_bytes):>8} "
+            f"{_number(row.context):>7}"
+        )
+        click.echo(f"  {row.target:<18} {row.digest or '-':<8} {cells}  {_words(row)}")
     if close is not None:
         click.echo(
             f"  PyTorch: largest difference {close.max_difference:.1e} of a row's range, "
             f"KL {close.kl:.1e} nats, same likeliest token {close.top1:.1%}"
         )
-    else:
+    elif not find_spec("torch"):
         say("PyTorch was not asked: pip install 'llgen[train]' brings it")
+
+
+def _words(row: Verdict) -> str:
+    if row.error:
+        return f"FAILED: {row.error.splitlines()[0]}"
+    if row.skipped:
+        return row.skipped
+    return "equal" if row.equal else f"DIFFERS at {row.first_difference}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _kib(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1024:,.1f}"

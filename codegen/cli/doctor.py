@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ def _examine() -> Iterator[_Finding]:
     yield _Finding("zig cc makes a program", _compiles(), "pip install --force-reinstall ziglang", needed=True)
     yield _Finding("cache folder", _cache(), f"make {cache_directory()} writable, or set LLGEN_CACHE_DIR", needed=True)
     yield _Finding("torch, for training", _version("torch"), "pip install 'llgen[train]'", needed=False)
+    yield _Finding("pyserial, to read devices", _version("pyserial"), "pip install pyserial", needed=False)
+    yield _Finding("valgrind, to count here", shutil.which("valgrind"), "apt-get install valgrind", needed=False)
     for name in target_names():
         problem = missing_emulator(load_target(name))
         yield _Finding(f"running {name}", None if problem else "yes", problem or "", needed=False)

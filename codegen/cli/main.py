@@ -20,6 +20,8 @@ _COMMANDS = {
     "build": "build",
     "run": "run",
     "check": "check",
+    "bench": "bench",
+    "targets": "targets",
     "demo": "demo",
     "doctor": "doctor",
 }

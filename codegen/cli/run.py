@@ -78,9 +78,9 @@ def command(
     seed = secrets.randbelow(2**32) if seed is None else seed
     arguments = [
         "-t",
-        str(temperature),
+        _decimal(temperature),
         "-p",
-        str(top_p),
+        _decimal(top_p),
         "-k",
         str(top_k),
         "-s",
@@ -106,6 +106,11 @@ def command(
     elif not quiet:
         count = len(story.tokens)
         say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}")
+
+
+def _decimal(value: float) -> str:
+    """A number as the program reads it: seven digits, at most ten of them behind the point."""
+    return f"{float(f'{min(value, 999999.0):.7g}'):.10f}".rstrip("0").rstrip(".")
 
 
 def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:

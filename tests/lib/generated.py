@@ -52,7 +52,7 @@ class Library:
         self.generation: Generation = generate(checkpoint, load_target(target), context=context)
         write_files(self.generation, folder)
         path = folder / "library.so"
-        sources = [source for source in self.generation.sources if source != "main.c"]
+        sources = list(self.generation.model_sources)
         tokenizer = f"{self.generation.context.p}_tokenizer.c"
         if tokenizer in sources:
             sources[sources.index(tokenizer)] = "writer.c"

@@ -1,0 +1,104 @@
+"""Counting the instructions of a token: a figure without noise, for machines that are emulated and those that are not.
+
+Each way runs the program's `--bench`, greedy decoding and nothing else, and takes off what the program does besides.
+An emulated instruction is no cycle: the figures compare programs on one target, and say little across targets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from .errors import LlgenError
+from .runner import command
+from .toolchain import Artifact, cache_directory, host_cc, run_tool
+
+
+def instructions_per_token(artifact: Artifact, positions: int) -> float | None:
+    """The mean over the positions 0 to `positions` - 1; None where instructions cannot be counted.
+
+    `uncountable` says why. Raises LlgenError when the program fails.
+    """
+    target = artifact.target
+    if uncountable(artifact) is not None or target.runner is None:
+        return None
+    counter = target.runner.counter
+    if counter == "icount":
+        assert target.firmware is not None
+        # One instruction takes one nanosecond of the machine's time, which the program's own clock measures.
+        ticks = _count(artifact, positions, _Way(r"^ticks (\d+)$", options=("-icount", "shift=0")))
+        return ticks * (1e9 / target.firmware.clock_hz) / positions
+    if counter == "plugin":
+        way = _Way(r"^instructions (\d+)$", options=("-plugin", str(_plugin(target.runner.argv[0]))))
+    elif counter == "fuel":
+        way = _Way(r"^fuel (\d+)$", environment={"LLGEN_FUEL": "1"})
+    else:
+        valgrind = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+        way = _Way(r"Collected\s*:\s*(\d+)", prefix=valgrind)
+    return (_count(artifact, positions, way) - _count(artifact, 0, way)) / positions
+
+
+def uncountable(artifact: Artifact) -> str | None:
+    """Why instructions cannot be counted for a program here; None when they can."""
+    runner = artifact.target.runner
+    if runner is None or runner.counter is None:
+        return f"no way to count instructions is known for '{artifact.target.name}'"
+    if runner.counter == "callgrind" and shutil.which("valgrind") is None:
+        return "'valgrind' is not installed; apt-get install valgrind"
+    return None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a run is made to say a number."""
+
+    pattern: str
+    """Finds it in what comes on standard error."""
+    options: Sequence[str] = ()
+    """For the emulator."""
+    prefix: Sequence[str] = ()
+    """Before the command."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _count(artifact: Artifact, positions: int, way: _Way) -> int:
+    words = [*way.prefix, *command(artifact, ["--bench", str(positions)], way.options)]
+    environment = {**os.environ, **way.environment}
+    done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    said = done.stderr.decode("utf-8", errors="replace")
+    found = re.search(way.pattern, said, re.MULTILINE)
+    if done.returncode != 0 or found is None:
+        raise LlgenError(f"counting instructions failed: {' '.join(words)}\n{said[-500:]}")
+    return int(found[1])
+
+
+def _plugin(emulator: str) -> Path:
+    """The counting plugin, compiled for the QEMU at hand and kept in the cache."""
+    source = (files("llgen.templates") / "tools" / "count_plugin.c").read_bytes()
+    version = _plugin_version(emulator)
+    key = hashlib.sha256(source + bytes([version])).hexdigest()[:16]
+    path = cache_directory() / "plugins" / f"count-{key}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+            folder = Path(temporary)
+            (folder / "count_plugin.c").write_bytes(source)
+            flags = ["-O2", "-shared", "-fPIC", "-fno-sanitize=undefined", f"-DPLUGIN_VERSION={version}"]
+            run_tool([*host_cc(), *flags, "-o", "count.so", "count_plugin.c"], folder)
+            (folder / "count.so").replace(path)
+    return path
+
+
+def _plugin_version(emulator: str) -> int:
+    """The version of the plugin interface: 1 up to QEMU 8.1, then 2, which 9 and later ask for at least."""
+    text = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)", text)
+    return 1 if found and (int(found[1]), int(found[2])) < (8, 2) else 2

@@ -1,0 +1,111 @@
+"""Verifying a target: build for it, run there, and hold what it computed against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llgen.targets.schema import Target
+
+from .build import build_cached, expected_trace
+from .checkpoint import Checkpoint
+from .counting import instructions_per_token
+from .errors import ExitCode, LlgenError
+from .fit import fitting_context
+from .kernels import select
+from .parity import first_divergence, first_token_difference
+from .quantize import QuantModel
+from .reference import Trace
+from .runner import missing_emulator, run_selftest
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a model on one target."""
+
+    target: str
+    digest: str | None = None
+    """Of the run there; None when there was none."""
+    equal: bool | None = None
+    skipped: str | None = None
+    """Why nothing was run, or not even built."""
+    first_difference: str | None = None
+    instructions_per_token: float | None = None
+    """The mean over the positions of the check; None where they are not counted."""
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    context: int | None = None
+    """Positions that it was built for."""
+    positions: int | None = None
+    """Positions that were compared."""
+    error: str | None = None
+    """Why building or running failed, where it should not have."""
+
+
+def verify(
+    checkpoint: Checkpoint,
+    model: QuantModel,
+    target: Target,
+    positions: int,
+    *,
+    context: int | None,
+    counts: bool,
+    progress: Progress,
+) -> Verdict:
+    """Compare a target with the reference, bit for bit; `counts` asks for instructions, too.
+
+    Raises LlgenError when building or running fails.
+    """
+    room = context or model.context
+    positions = min(positions, room)
+    built = build_cached(checkpoint, target, scheme=model.scheme, context=context, progress=progress)
+    facts = {
+        "target": target.name,
+        "flash_bytes": built.facts["flash_bytes"],
+        "ram_bytes": built.facts["ram_bytes"],
+        "context": room,
+    }
+    problem = missing_emulator(target)
+    if problem:
+        return Verdict(**facts, skipped=problem)
+    expected = expected_trace(model, positions)
+    progress(f"running on {target.name}")
+    found = run_selftest(built.artifact, positions)
+    facts |= {"digest": found.digest_hex, "equal": found == expected, "positions": positions}
+    if found != expected:
+        progress("looking for the first difference")
+        return Verdict(**facts, first_difference=_difference(checkpoint, model, target, expected, found, context))
+    if counts:
+        progress(f"counting instructions on {target.name}")
+        facts["instructions_per_token"] = instructions_per_token(built.artifact, positions)
+    return Verdict(**facts)
+
+
+def verify_leniently(
+    checkpoint: Checkpoint,
+    model: QuantModel,
+    target: Target,
+    positions: int,
+    *,
+    context: int | None,
+    progress: Progress,
+) -> Verdict:
+    """As verify, one target of many: a small board gets the context that fits it, a failure becomes a verdict."""
+    fitting = fitting_context(model, select(target.isa), target)
+    if fitting is not None and fitting < model.context:
+        context = fitting
+    try:
+        return verify(checkpoint, model, target, positions, context=context, counts=True, progress=progress)
+    except LlgenError as error:
+        if error.exit_code == ExitCode.DOES_NOT_FIT:
+            return Verdict(target.name, skipped=error.message.splitlines()[0])
+        return Verdict(target.name, error=error.message)
+
+
+def _difference(
+    checkpoint: Checkpoint, model: QuantModel, target: Target, expected: Trace, found: Trace, context: int | None
+) -> str:
+    where = first_divergence(checkpoint, model, target, len(expected.tokens), scheme=model.scheme, context=context)
+    return str(where) if where else first_token_difference(expected, found) or "only in the build without trace"

@@ -1,0 +1,74 @@
+"""One model, one digest, on every target: the promise that all others rest on."""
+
+import subprocess
+
+import pytest
+from generated import write_files
+
+from llgen.codegen.build import build_cached, expected_trace
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.fit import fitting_context
+from llgen.codegen.formats.detect import read_any
+from llgen.codegen.kernels import select
+from llgen.codegen.pipeline import generate
+from llgen.codegen.quantize import quantize
+from llgen.codegen.runner import run_selftest
+from llgen.codegen.spec import lower
+from llgen.codegen.toolchain import Artifact, compile_objects, link
+from llgen.targets.schema import load_target, target_names
+
+RUN = [name for name in target_names() if load_target(name).runner]
+BUILT_ONLY = sorted(set(target_names()) - set(RUN))
+GCC = [name for name in RUN if load_target(name).compiler.gcc]
+
+
+def quiet(what):
+    pass
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_odd_sizes(name, odd, runnable):
+    target = runnable(name)
+    model = quantize(lower(odd), "f32")
+    built = build_cached(odd, target, scheme="f32", context=None, progress=quiet)
+    assert run_selftest(built.artifact, 64) == expected_trace(model, 64)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_stories260k(name, shared, runnable):
+    target = runnable(name)
+    folder = shared / "models" / "stories260K"
+    checkpoint = read_any(folder / "stories260K.bin", folder / "tok512.model")
+    context = fitting_context(quantize(lower(checkpoint), "f32"), select(target.isa), target)
+    built = build_cached(checkpoint, target, scheme="f32", context=context, progress=quiet)
+    assert run_selftest(built.artifact, 64).digest_hex == "384eba0c"
+
+
+@pytest.mark.parametrize("name", BUILT_ONLY)
+def test_targets_that_cannot_run_here_are_built(name, fox):
+    built = build_cached(load_checkpoint(fox), load_target(name), scheme="f32", context=None, progress=quiet)
+    assert built.artifact.path.stat().st_size > 10_000
+
+
+def test_the_makefile_of_a_board_needs_no_llgen(odd, runnable, tool, tmp_path):
+    """One call of GCC, all sources at once: the linker script must not depend on the names of object files."""
+    target = runnable("cortex_m4f")
+    tool(target.compiler.gcc[0], "gcc-arm-none-eabi")
+    generation = generate(odd, target)
+    write_files(generation, tmp_path)
+    subprocess.run(
+        [tool("make", "make"), f"CC={' '.join(target.compiler.gcc)}"], cwd=tmp_path, check=True, capture_output=True
+    )
+    artifact = Artifact(tmp_path / generation.context.artifact, target)
+    assert run_selftest(artifact, 20) == expected_trace(generation.model, 20)
+
+
+@pytest.mark.parametrize("name", GCC)
+def test_gcc_makes_the_same_bits_without_a_warning(name, odd, runnable, tool, tmp_path):
+    target = runnable(name)
+    tool(target.compiler.gcc[0], "gcc-arm-none-eabi")
+    generation = generate(odd, target)
+    write_files(generation, tmp_path)
+    objects = compile_objects(tmp_path, generation.sources, target, tmp_path, compiler=target.compiler.gcc)
+    artifact = link(objects, target, tmp_path / generation.context.artifact, compiler=target.compiler.gcc)
+    assert run_selftest(artifact, 20) == expected_trace(generation.model, 20)

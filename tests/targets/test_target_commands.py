@@ -1,0 +1,153 @@
+"""`targets`, `check` of many targets and of devices, `bench`, and what they say when an emulator is missing."""
+
+import json
+import os
+import shutil
+import threading
+import time
+
+import pytest
+
+from llgen.codegen import runner
+from llgen.codegen.build import expected_trace
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.cli import check
+from llgen.codegen.quantize import quantize
+from llgen.codegen.spec import lower
+from llgen.targets.schema import load_target, target_names
+
+
+@pytest.fixture
+def digest(fox):
+    """What Python computes for the model, 64 positions."""
+    return expected_trace(quantize(lower(load_checkpoint(fox)), "f32"), 64).digest_hex
+
+
+def test_targets_lists_all(command):
+    code, out, _ = command("targets")
+    assert code == 0
+    assert len(out.splitlines()) == len(target_names()) + 1
+    code, out, _ = command("targets", "--json")
+    answer = json.loads(out)
+    assert [row["name"] for row in answer["targets"]] == target_names()
+    assert answer["host"] == load_target("host").name
+    rows = {row["name"]: row for row in answer["targets"]}
+    assert rows[answer["host"]]["runnable"]
+    assert not rows["windows_x86_64"]["runnable"]
+    assert rows["wasm32_wasi"]["runs_with"] == "wasmtime"
+
+
+def test_a_missing_emulator_names_its_package(command, fox, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(runner, "find_spec", lambda name: None)
+    for name, words in {
+        "armv7": "apt-get install qemu-user",
+        "cortex_m3": "apt-get install qemu-system-arm",
+        "riscv32_imac": "apt-get install qemu-system-misc",
+        "wasm32_web": "apt-get install nodejs",
+        "wasm32_wasi": "pip install wasmtime",
+    }.items():
+        assert words in runner.missing_emulator(load_target(name))
+    code, _, err = command("run", fox, "the", "--target", "cortex_m3")
+    assert code == 1
+    assert "apt-get install qemu-system-arm" in err
+    code, out, _ = command("doctor")
+    assert "apt-get install qemu-user" in out
+    assert "pip install wasmtime" in out
+
+
+def test_check_of_many_targets_is_one_table(command, fox, digest, runnable, monkeypatch, tmp_path):
+    """Two targets and a board of too little memory, which gets the context that fits."""
+    small = load_target("cortex_m4f").model_dump()
+    small["name"] = "small"
+    small["firmware"]["memory"][1]["length"] = 0x4000
+    known = {"x86_64": load_target("x86_64"), "cortex_m4f": runnable("cortex_m4f")}
+    known["small"] = load_target("cortex_m4f").__class__.model_validate(small)
+    known["windows_x86_64"] = load_target("windows_x86_64")
+    monkeypatch.setattr(check, "target_names", lambda: list(known))
+    monkeypatch.setattr(check, "load_target", known.__getitem__)
+    code, out, err = command("check", fox, "--target", "all", "--no-torch", "--json", "--positions", 40)
+    assert code == 0, err
+    rows = {row["target"]: row for row in json.loads(out)["targets"]}
+    assert rows["x86_64"]["equal"]
+    assert rows["cortex_m4f"]["equal"]
+    assert rows["small"]["equal"]
+    assert rows["small"]["context"] < rows["cortex_m4f"]["context"]
+    assert rows["cortex_m4f"]["instructions_per_token"] > 10_000
+    assert rows["windows_x86_64"]["equal"] is None
+    assert "not run" in rows["windows_x86_64"]["skipped"]
+    assert all(row["flash_bytes"] and row["ram_bytes"] for row in rows.values())
+
+
+def test_a_devices_digest_is_compared(command, fox, digest):
+    code, out, _ = command("check", fox, "--no-torch", "--digest", f"0x{digest.upper()}")
+    assert code == 0
+    assert "equal" in out
+    code, out, _ = command("check", fox, "--no-torch", "--digest", "01234567")
+    assert code == 4
+    assert "DIFFERS" in out
+    code, _, err = command("check", fox, "--no-torch", "--digest", "384eba")
+    assert code == 1
+    assert "eight hexadecimal digits" in err
+    code, _, err = command("check", fox, "--no-torch", "--digest", digest, "--serial", "x")
+    assert code == 2
+    assert "exclude each other" in err
+
+
+def test_a_device_is_read_over_a_serial_line(command, fox, digest):
+    pytest.importorskip("serial", reason="pip install pyserial")
+    device, line = os.openpty()
+
+    def start():
+        for words in (b"noise\xff\r\n", b"tokens 1 2 3\r\ndig", b"est " + digest.encode() + b"\r\n"):
+            time.sleep(0.3)
+            os.write(device, words)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    code, out, err = command("check", fox, "--no-torch", "--serial", os.ttyname(line), "--timeout", "20")
+    thread.join()
+    os.close(device)
+    os.close(line)
+    assert code == 0, err
+    assert "equal" in out
+
+
+def test_a_silent_or_missing_serial_line_is_told(command, fox):
+    pytest.importorskip("serial", reason="pip install pyserial")
+    code, _, err = command("check", fox, "--no-torch", "--serial", "/dev/llgen-none")
+    assert code == 1
+    assert "cannot open the serial port '/dev/llgen-none'" in err
+    device, line = os.openpty()
+    code, _, err = command("check", fox, "--no-torch", "--serial", os.ttyname(line), "--timeout", "0.5")
+    os.close(device)
+    os.close(line)
+    assert code == 1
+    assert "within 0.5 seconds" in err
+
+
+@pytest.mark.parametrize("name", ["aarch64", "armv6", "riscv32", "cortex_m4f", "riscv32_imac", "wasm32_wasi"])
+def test_instructions_are_counted_and_repeat(name, command, fox, runnable):
+    runnable(name)
+    found = []
+    for _ in range(2):
+        code, out, err = command("bench", fox, "--target", name, "--positions", 16, "--json")
+        assert code == 0, err
+        answer = json.loads(out)
+        assert answer["results"] == []
+        found.append(answer["instructions_per_token"])
+    assert found[0] > 10_000
+    assert found[0] == pytest.approx(found[1], rel=0.001)
+
+
+def test_bench_on_the_host(command, fox):
+    code, out, err = command("bench", fox, "--positions", 32, "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    (result,) = answer["results"]
+    assert {"engine", "scheme", "kind", "positions", "threads", "median_tokens_per_second", "ratio"} <= set(result)
+    assert result["kind"] == "decode"
+    assert result["median_tokens_per_second"] > 0
+    code, _, err = command("bench", fox, "--positions", 76)
+    assert code == 2
+    assert "the context has 75" in err

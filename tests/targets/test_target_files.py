@@ -1,0 +1,68 @@
+"""The schema: shipped targets keep it, and every broken file is refused in words that say what is wrong."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.kernels import select
+from llgen.targets.schema import Compiler, Firmware, Runner, Target, load_target, parse_target, target_names
+
+INVALID = sorted((Path(__file__).parents[1] / "targets_invalid").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_shipped_targets_are_valid(name):
+    target = load_target(name)
+    assert re.fullmatch(r"[a-z0-9_]+", name)
+    assert target.isa[-1] == "scalar"
+    assert (files("llgen.templates") / "simd" / f"{select(target.isa).isa}.h").is_file()
+
+
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
+def test_invalid_files_are_refused_in_words(path):
+    """The first line of each file holds the words that must appear."""
+    text = path.read_text(encoding="utf-8")
+    words = text.splitlines()[0].removeprefix("# ")
+    with pytest.raises(LlgenError) as caught:
+        parse_target(text, path.stem, path.name)
+    assert words in caught.value.message
+    assert path.name in caught.value.message
+    assert caught.value.hint
+
+
+def test_the_targets_of_the_documentation_are_valid():
+    text = (Path(__file__).parents[2] / "doc" / "adding-a-target.md").read_text(encoding="utf-8")
+    whole = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "description" in block]
+    assert len(whole) == 2
+    for block in whole:
+        assert parse_target(block, "example", "doc").compiler.triple
+    keys = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)`", text))
+    for name, field in Target.model_fields.items():
+        parts = {"compiler": Compiler, "runner": Runner, "firmware": Firmware}
+        known = {f"{name}.{key}" for key in parts[name].model_fields} if name in parts else {name}
+        assert name == "name" or known <= keys, field
+
+
+def test_unknown_names_list_the_known_ones(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        load_target("pdp11")
+    assert "cortex_m4f" in caught.value.hint
+    with pytest.raises(UsageError, match="no target file"):
+        load_target(str(tmp_path / "none.toml"))
+
+
+def test_vocabularies_define_the_same_functions():
+    """A kernel is written once over them."""
+    headers = [entry for entry in (files("llgen.templates") / "simd").iterdir() if entry.name.endswith(".h")]
+    functions = {
+        entry.name: set(re.findall(r"^V_INLINE\s+\w+\s+(v_\w+)\(", entry.read_text(encoding="utf-8"), re.MULTILINE))
+        for entry in headers
+    }
+    assert len(functions) >= 7
+    assert len({frozenset(names) for names in functions.values()}) == 1, functions
+    for entry in headers:
+        text = entry.read_text(encoding="utf-8")
+        assert not re.search(r"\w*(vmla|vfma|fmadd|recpe|rsqrte|relaxed)\w*\(", text), entry.name
