@@ -14,7 +14,7 @@ from llgen.codegen.errors import LlgenError
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The model's shape and the optimiser's course; sequences are as long as `model.max_seq_len`.
+    """The model's shape and the optimiser's course; sequences grow to `model.max_seq_len`.
 
     Training ends after `iterations` or after `max_seconds`: exactly one of them is given.
     Raises LlgenError when a value is out of range.
@@ -25,15 +25,17 @@ class TrainConfig:
     max_seconds: float | None = None
     """Wall time; the learning rate then follows the clock, so that it has come down when time is up."""
     batch_size: int = 16
-    """Sequences that go through the model at once."""
+    """Sequences of full length that go through the model at once; of shorter ones, as many more."""
     accumulation: int = 1
     """Batches whose gradients are averaged before one step."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 8e-3
     """The peak, reached after `warmup` iterations; see `usual_learning_rate`."""
     final_learning_rate: float = 0.0
     """Where the cosine ends, as a share of the peak."""
     warmup: int = 50
     """Iterations in which the learning rate rises from zero."""
+    growth: float = 0.5
+    """The share of training in which sequences are still shorter; see `sequence_length`."""
     weight_decay: float = 0.1
     """On matrices; gains do not decay."""
     beta1: float = 0.9
@@ -41,9 +43,9 @@ class TrainConfig:
     clip_norm: float = 1.0
     """Longest gradient; longer ones are scaled down to it."""
     seed: int = 1
-    eval_interval: int = 200
+    eval_interval: int = 500
     """Iterations between two evaluations, each of which also writes a checkpoint."""
-    eval_batches: int = 8
+    eval_batches: int = 16
 
     def __post_init__(self) -> None:
         if (self.iterations is None) == (self.max_seconds is None):
@@ -58,13 +60,18 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0.0 < value < float("inf"):
                 raise LlgenError(f"{name} is {value}; it must be above 0")
-        for name in ("final_learning_rate", "weight_decay", "beta1", "beta2"):
+        for name in ("final_learning_rate", "growth", "weight_decay", "beta1", "beta2"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise LlgenError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
 
-    @property
-    def tokens_per_iteration(self) -> int:
-        return self.batch_size * self.accumulation * self.model.max_seq_len
+    def sequence_length(self, progress: float) -> int:
+        """A quarter of the context at first, then half of it, then, from `growth` on, all.
+
+        Short sequences cost less a token and, in the beginning, teach more (Li, Zhang and He, 2022, arXiv:2108.06084).
+        """
+        if progress >= self.growth:
+            return self.model.max_seq_len
+        return max(2, self.model.max_seq_len // (4 if progress < self.growth / 2 else 2))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -87,4 +94,4 @@ def usual_learning_rate(dim: int) -> float:
 
     Anchored at what was measured best for dim 64.
     """
-    return 5e-3 * 64 / max(dim, 32)
+    return 8e-3 * 64 / max(dim, 32)

@@ -138,10 +138,8 @@ def pack(documents: Sequence[str], vocabulary: Vocabulary) -> Tokens:
 class Batches:
     """An endless sequence of random windows, whose `state` continues it exactly."""
 
-    def __init__(self, tokens: Tokens, batch_size: int, sequence_length: int, seed: int) -> None:
+    def __init__(self, tokens: Tokens, seed: int) -> None:
         self._tokens = torch.from_numpy(tokens.astype(np.int64))
-        self._batch_size = batch_size
-        self._offsets = torch.arange(sequence_length + 1)
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -153,9 +151,9 @@ class Batches:
     def state(self, state: Tensor) -> None:
         self._generator.set_state(state)
 
-    def draw(self) -> tuple[Tensor, Tensor]:
+    def draw(self, batch_size: int, sequence_length: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets, both [batch, time]; a target is the token that follows its input."""
-        last = len(self._tokens) - len(self._offsets)
-        starts = torch.randint(last + 1, (self._batch_size, 1), generator=self._generator)
-        windows = self._tokens[starts + self._offsets]  # [batch, time + 1]
+        last = len(self._tokens) - 1 - sequence_length
+        starts = torch.randint(last + 1, (batch_size, 1), generator=self._generator)
+        windows = self._tokens[starts + torch.arange(sequence_length + 1)]  # [batch, time + 1]
         return windows[:, :-1], windows[:, 1:]

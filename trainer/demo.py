@@ -14,9 +14,9 @@ from .progress import Reporter
 from .train import clear_run, start_run
 
 DEMO_MODEL = ModelConfig(
-    dim=64, hidden_dim=172, n_layers=5, n_heads=8, n_kv_heads=4, head_dim=8, vocab_size=512, max_seq_len=512
+    dim=64, hidden_dim=172, n_layers=5, n_heads=8, n_kv_heads=4, head_dim=8, vocab_size=512, max_seq_len=256
 )
-"""The shape of the smallest published TinyStories model, 260K parameters."""
+"""The widths of the smallest published TinyStories model, 260K parameters; a made-up story has some 240 tokens."""
 _STORIES = 12_000
 _LEAST_SECONDS = 1.0
 
@@ -34,6 +34,6 @@ def train_demo(directory: Path, seconds: float, reporter: Reporter, seed: int = 
     )
     reporter.stage(f"training {DEMO_MODEL.parameter_count:,} parameters on {len(dataset.train):,} tokens")
     left = max(_LEAST_SECONDS, seconds - (time.monotonic() - started))
-    config = TrainConfig(DEMO_MODEL, max_seconds=left, batch_size=8, seed=seed)
+    config = TrainConfig(DEMO_MODEL, max_seconds=left, batch_size=4, learning_rate=1e-2, seed=seed)
     start_run(run, config, dataset, vocabulary, reporter)
     return export_run(run, directory / "model")

@@ -34,6 +34,7 @@ from .model import Llama
 from .progress import Reporter, Silent
 
 _CHECKPOINT_FORMAT = 1
+_PARALLEL_FROM_DIM = 128
 _RUN_FILES = ("config.json", "tokenizer.model", "tokens.npz", "checkpoint.pt", "metrics.jsonl")
 
 
@@ -120,10 +121,10 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.model = Llama(config.model)
         self.optimizer = make_optimizer(self.model, config)
-        length = config.model.max_seq_len
-        self.batches = Batches(dataset.train, config.batch_size, length, config.seed)
-        held_out = Batches(dataset.held_out, config.batch_size, length, config.seed)
-        self.held_out = [held_out.draw() for _ in range(config.eval_batches)]  # the same at every evaluation
+        self.batches = Batches(dataset.train, config.seed)
+        held_out = Batches(dataset.held_out, config.seed)
+        full = (config.batch_size, config.model.max_seq_len)
+        self.held_out = [held_out.draw(*full) for _ in range(config.eval_batches)]  # the same at every evaluation
         self.iteration = 0
         self.seconds = 0.0
 
@@ -139,16 +140,22 @@ class Trainer:
 
     def run(self, reporter: Reporter) -> TrainResult:
         """Iterate to the end, or to Ctrl-C; a checkpoint stands there in either case."""
-        started, already, first = time.monotonic(), self.seconds, self.iteration
+        started, already, tokens = time.monotonic(), self.seconds, 0
         evaluated_at, held_out_loss = -1, math.nan
+        metrics_path = self.directory / "metrics.jsonl"
         try:
-            with stop_on_interrupt() as stop, (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+            with (
+                suitable_threads(self.config.model.dim),
+                stop_on_interrupt() as stop,
+                metrics_path.open("a", encoding="utf-8") as metrics,
+            ):
                 while self.progress < 1.0 and not stop.is_set():
                     before = time.monotonic()
                     line = self.step()
                     now = time.monotonic()
                     self.seconds = already + now - started
-                    line["tokens_per_second"] = round(self.config.tokens_per_iteration / (now - before), 1)
+                    tokens += line["tokens"]
+                    line["tokens_per_second"] = round(line["tokens"] / (now - before), 1)
                     if self.iteration % self.config.eval_interval == 0:
                         evaluated_at, held_out_loss = self.iteration, self.evaluate()
                         line["held_out_loss"] = held_out_loss
@@ -162,7 +169,6 @@ class Trainer:
             self.save()
         finally:
             reporter.close()
-        tokens = (self.iteration - first) * self.config.tokens_per_iteration
         if evaluated_at != self.iteration:
             held_out_loss = self.evaluate()
         return TrainResult(
@@ -172,12 +178,14 @@ class Trainer:
     def step(self) -> dict[str, Any]:
         """One update of the weights; returns its line for the metrics, without the speed."""
         rate = learning_rate(self.config, self.iteration, self.progress)
+        length = self.config.sequence_length(self.progress)
+        batch_size = self.config.batch_size * (self.config.model.max_seq_len // length)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
         for _ in range(self.config.accumulation):
-            _, loss = self.model(*self.batches.draw())
+            _, loss = self.model(*self.batches.draw(batch_size, length))
             (loss / self.config.accumulation).backward()
             total += loss.item() / self.config.accumulation
         if not math.isfinite(total):
@@ -188,7 +196,8 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.iteration += 1
-        return {"iter": self.iteration, "loss": total, "lr": rate}
+        tokens = batch_size * length * self.config.accumulation
+        return {"iter": self.iteration, "loss": total, "lr": rate, "tokens": tokens}
 
     @torch.inference_mode()
     def evaluate(self) -> float:
@@ -261,6 +270,20 @@ def learning_rate(config: TrainConfig, iteration: int, progress: float) -> float
     cosine = floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
     rise = min(1.0, (iteration + 1) / (config.warmup + 1))
     return config.learning_rate * rise * cosine
+
+
+@contextmanager
+def suitable_threads(dim: int) -> Iterator[None]:
+    """One thread for a narrow model, whose operators are over before a second one has begun; else as many as there are.
+
+    The number decides how sums are divided, so it must follow from the model alone: a resumed run repeats the losses.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if dim < _PARALLEL_FROM_DIM else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -44,12 +44,12 @@ def _at_least(low: int) -> click.IntRange:
 @click.option("--kv-heads", type=_at_least(1), help="Key and value heads; divides --heads.  [default: half of them]")
 @click.option("--hidden", type=_at_least(1), help="Width of the feed-forward.  [default: 8/3 of --dim]")
 @click.option("--context", type=_at_least(2), default=512, show_default=True, help="Positions of a sequence.")
-@click.option("--batch", type=_at_least(1), default=8, show_default=True, help="Sequences at once.")
+@click.option("--batch", type=_at_least(1), default=2, show_default=True, help="Sequences of full length at once.")
 @click.option("--accumulate", type=_at_least(1), default=1, show_default=True, help="Batches a step.")
-@click.option("--lr", type=float, help="Peak learning rate.  [default: 0.005 at --dim 64, less the wider]")
+@click.option("--lr", type=float, help="Peak learning rate.  [default: 0.008 at --dim 64, less the wider]")
 @click.option("--warmup", type=_at_least(0), default=50, show_default=True, help="Steps until the peak.")
 @click.option("--weight-decay", type=float, default=0.1, show_default=True)
-@click.option("--eval-interval", type=_at_least(1), default=200, show_default=True, help="Steps between evaluations.")
+@click.option("--eval-interval", type=_at_least(1), default=500, show_default=True, help="Steps between evaluations.")
 @click.option("--seed", type=_at_least(0), default=1, show_default=True)
 @json_option
 @click.pass_context

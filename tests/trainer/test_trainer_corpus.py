@@ -245,4 +245,4 @@ def test_every_hero_can_be_introduced() -> None:
     assert len(kinds) > 10
 
 
-GOLDEN = "3cb06687213c54932f752c4ab5fa564fdcc9103de44acd29c22c2e0e9a2f7563"
+GOLDEN = "1532e31b161290da602b81798e68e471089ae7aa9e487daeb59d35593f70c609"

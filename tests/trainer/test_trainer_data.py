@@ -150,24 +150,24 @@ def test_dataset_file_round_trip(tmp_path: Path) -> None:
 
 
 def test_targets_follow_inputs() -> None:
-    inputs, targets = Batches(np.arange(100, dtype=np.uint16), 4, 10, seed=1).draw()
+    inputs, targets = Batches(np.arange(100, dtype=np.uint16), seed=1).draw(4, 10)
     assert inputs.shape == targets.shape == (4, 10)
     assert torch.equal(inputs + 1, targets)
 
 
 def test_the_last_window_can_be_drawn() -> None:
-    batches = Batches(np.arange(11, dtype=np.uint16), 2, 10, seed=1)
-    assert batches.draw()[1][:, -1].tolist() == [10, 10]
+    batches = Batches(np.arange(11, dtype=np.uint16), seed=1)
+    assert batches.draw(2, 10)[1][:, -1].tolist() == [10, 10]
 
 
 def test_state_continues_the_sequence() -> None:
     tokens = np.arange(1000, dtype=np.uint16)
-    first = Batches(tokens, 4, 10, seed=1)
-    first.draw()
-    second = Batches(tokens, 4, 10, seed=99)
+    first = Batches(tokens, seed=1)
+    first.draw(4, 10)
+    second = Batches(tokens, seed=99)
     second.state = first.state
     for _ in range(3):
-        assert torch.equal(first.draw()[0], second.draw()[0])
+        assert torch.equal(first.draw(4, 10)[0], second.draw(4, 10)[0])
 
 
 def test_vocabulary_proto_is_read_back() -> None:

@@ -103,7 +103,7 @@ def test_a_time_budget_is_kept_and_the_rate_comes_down(tmp_path: Path) -> None:
     result = train(tmp_path, config(iterations=None, max_seconds=1.0, eval_interval=10**6))
     rates = [line["lr"] for line in metrics(tmp_path)]
     assert 1.0 <= result.seconds < 2.0
-    assert max(rates) > 0.9 * 5e-3
+    assert max(rates) > 0.9 * 8e-3
     assert rates[-1] < 0.2 * max(rates)
 
 
@@ -128,6 +128,13 @@ def test_learning_rate_rises_and_falls() -> None:
     assert rates[9] > 0.97
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[100] == pytest.approx(0.1)
+
+
+def test_sequences_grow_to_the_context() -> None:
+    settings = config(growth=0.8)
+    lengths = [settings.sequence_length(tenth / 10) for tenth in range(11)]
+    assert lengths == [8] * 4 + [16] * 4 + [32] * 3
+    assert config(growth=0.0).sequence_length(0.0) == 32
 
 
 def test_gains_do_not_decay() -> None:

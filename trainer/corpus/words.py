@@ -59,10 +59,11 @@ class Character:
         return with_article(self.kind)
 
 
-GIRLS = ("Lily", "Mia", "Anna", "Sara", "Zoe", "Ruby", "Nora", "Ella", "Rosa", "Ivy", "Ada", "Lucy")
-BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Tim", "Jack", "Finn", "Noah", "Omar", "Hugo", "Dan")
+GIRLS = ("Lily", "Mia", "Anna", "Sara", "Zoe", "Ruby", "Nora", "Ella")
+BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Tim", "Jack", "Finn")
 SHE_ANIMALS = ("Dot", "Coco", "Daisy", "Penny", "Tilly", "Molly", "Bella", "Poppy")
 HE_ANIMALS = ("Pip", "Bobo", "Rusty", "Buddy", "Teddy", "Oscar", "Milo", "Fuzzy")
+NAMES = GIRLS + BOYS + SHE_ANIMALS + HE_ANIMALS
 ANIMAL_KINDS = ("rabbit", "bear", "fox", "mouse", "cat", "dog", "pig", "duck", "frog", "squirrel", "hedgehog", "goat")
 ELDER_KINDS = ("owl", "turtle", "crow", "goose", "donkey", "horse")
 TRAITS = ("kind", "brave", "shy", "curious", "quick", "quiet", "funny", "careful", "silly", "happy", "clever", "gentle")
