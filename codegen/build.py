@@ -15,7 +15,7 @@ from typing import Any
 
 from llgen.targets.schema import Target
 
-from . import __version__
+from . import __version__, literals
 from .checkpoint import Checkpoint
 from .context import STACK_LIMIT
 from .errors import ExitCode, LlgenError
@@ -25,7 +25,7 @@ from .pipeline import Generation, generate
 from .quantize import QuantModel
 from .reference import Trace, selftest
 from .toolchain import Artifact, cache_directory, compile_objects, first_use, link
-from .write import MANIFEST, is_current, read_manifest, write
+from .write import MANIFEST, file_sha256, holds_program, is_current, read_manifest, write
 
 DIGEST_POSITIONS = 64
 """Positions whose logits the digest of a build covers, where the context has as many."""
@@ -73,7 +73,7 @@ def build(
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
     if is_current(generation.files, directory, facts):
         manifest = read_manifest(directory)
-        if manifest is not None and "flash_bytes" in manifest:
+        if manifest is not None:
             artifact = Artifact(directory / artifact_name, target)
             return Build(directory, artifact, _facts_of(manifest), files_and_manifest, ())
     written = write(generation.files, directory, facts, artifact_name)
@@ -82,7 +82,7 @@ def build(
         objects = compile_objects(directory, generation.sources, target, Path(temporary))
         measurement = measure(objects[: len(generation.model_sources)])
         artifact = link(objects, target, directory / artifact_name)
-    facts |= _measured(generation, measurement)
+    facts |= _measured(generation, measurement) | {"artifact_sha256": file_sha256(artifact.path)}
     written += write(generation.files, directory, facts, artifact_name)
     return Build(directory, artifact, facts, files_and_manifest, tuple(sorted(set(written))))
 
@@ -94,10 +94,19 @@ def build_cached(
     key = _key(checkpoint.sha256, checkpoint.name, target.model_dump_json(), scheme, str(context))
     directory = cache_directory() / "builds" / f"{checkpoint.name}-{target.name}-{key[:16]}"
     manifest = read_manifest(directory) if directory.is_dir() else None
-    if manifest is not None and "flash_bytes" in manifest and (directory / manifest["artifact"]).exists():
+    if manifest is not None and holds_program(directory, manifest):
         artifact = Artifact(directory / manifest["artifact"], target)
         return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
-    return build(checkpoint, target, directory, scheme=scheme, context=context, progress=progress)
+    prefix = _safe_prefix(checkpoint.name)
+    return build(checkpoint, target, directory, scheme=scheme, context=context, prefix=prefix, progress=progress)
+
+
+def _safe_prefix(name: str) -> str:
+    """The model's name as a prefix, where it gives one; nobody sees the C of a cached build."""
+    try:
+        return literals.prefix(name)
+    except LlgenError:
+        return "model"
 
 
 def expected_trace(model: QuantModel, positions: int) -> Trace:

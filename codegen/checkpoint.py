@@ -237,6 +237,11 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
             raise LlgenError(
                 f"'{directory}' holds '{foreign[0]}', which is not llgen's to replace", "choose another -o"
             )
+    if checkpoint.vocabulary is None and (directory / "tokenizer.model").exists():
+        raise LlgenError(
+            f"'{directory}' holds a tokenizer.model, and this model would come without one",
+            "give --tokenizer, or choose another -o",
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:

@@ -19,7 +19,7 @@ from .machine import (
     ticks_a_second,
 )
 from .pack import PackedTensor
-from .plan import STEPS, MemoryPlan
+from .plan import STEPS, WORD_ROOM, MemoryPlan
 from .quantize import QuantModel
 from .tokenizer_tables import TokenizerTables
 
@@ -96,6 +96,7 @@ class CodegenContext:
     private_constants: Sequence[Named]
     buffers: Sequence[Named]
     tensors: Sequence[TensorWords]
+    word_room: int
     keys: int
     values: int
     arena: int
@@ -179,6 +180,7 @@ def name(
         private_constants=_private_constants(model, memory, kernels),
         buffers=_buffers(memory),
         tensors=[TensorWords(t.name, t.shape, len(t.data), len(t.data) // 4) for t in tensors],
+        word_room=WORD_ROOM,
         keys=memory.keys,
         values=memory.values,
         arena=memory.arena,

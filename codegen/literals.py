@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .errors import LlgenError
 
-# C's keywords, C++'s, for headers are read by both, and names that compilers predefine.
+# C's keywords, C++'s, for headers are read by both, names that compilers predefine or call, and our own files'.
 _KEYWORDS_TEXT = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const consteval
     constexpr constinit const_cast continue co_await co_return co_yield decltype default delete do double dynamic_cast
@@ -18,6 +18,8 @@ _KEYWORDS_TEXT = """
     short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef
     typeof typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq
     arm i386 linux mips unix
+    firmware memory port startup
+    memcmp memcpy memmove memset strlen
 """
 _KEYWORDS = frozenset(_KEYWORDS_TEXT.split())
 

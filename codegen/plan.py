@@ -30,6 +30,9 @@ STEPS = (
     "sample",
 )
 
+WORD_ROOM = 64
+"""Tokens behind the context's, so that the last word of a prompt has room while its characters are being merged."""
+
 # Sizes are compile-time constants of 32-bit targets too.
 _MAX_BYTES = (1 << 31) - 1
 
@@ -109,7 +112,7 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
     keys = config.n_layers * config.n_kv_heads * context_padded * config.head_dim
     values = config.n_layers * config.n_kv_heads * model.context * config.head_dim + kernels.lanes
     # Two words, the tokens of the conversation, and floats: every member is four bytes, so there is no padding.
-    ram_bytes = 4 * (2 + model.context + keys + values + arena + vocab_padded)
+    ram_bytes = 4 * (2 + model.context + WORD_ROOM + keys + values + arena + vocab_padded)
     sections = _sections(config, model, kernels, qkv_padded, tokenizer_bytes)
     for what, size in {"the state in RAM": ram_bytes, **sections}.items():
         if size > _MAX_BYTES:

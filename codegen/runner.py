@@ -82,7 +82,8 @@ def run_story(artifact: Artifact, arguments: Sequence[str], prompt: bytes | None
     `prompt` goes through standard input, so that it may hold anything. Raises LlgenError when the program fails.
     """
     words = [*arguments, "--verbose", *(["-"] if prompt is not None else [])]
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed by the caller: the program will say that its output takes no more
+        sys.stdout.flush()
     with subprocess.Popen(
         command(artifact, words),
         stdin=subprocess.PIPE if prompt is not None else subprocess.DEVNULL,

@@ -141,8 +141,22 @@ def _remember_libc(target: Target) -> None:
         mark.touch()
 
 
+def _require_caches() -> None:
+    """Raise LlgenError when zig could not write its caches: it would wait for ever."""
+    for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
+        folder = Path(zig_environment()[name])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            raise LlgenError(f"the cache folder '{folder}' cannot be written", f"set LLGEN_CACHE_DIR, or {name}")
+
+
 def run_tool(command: Sequence[str], directory: Path) -> str:
     """Run a compiler; returns what it printed. Raises LlgenError with the command and its words when it fails."""
+    _require_caches()
     try:
         done = subprocess.run(
             command, cwd=directory, env=zig_environment(), capture_output=True, text=True, errors="replace", check=False

@@ -42,13 +42,27 @@ def write(files: FileSet, directory: Path, facts: Mapping[str, Any], artifact: s
 def is_current(files: FileSet, directory: Path, facts: Mapping[str, Any]) -> bool:
     """Whether `directory` holds these files, a manifest that says no less than `facts`, and the program it names."""
     manifest = read_manifest(directory) if directory.is_dir() else None
-    if manifest is None or not manifest.get("artifact") or not (directory / manifest["artifact"]).is_file():
+    if manifest is None or not holds_program(directory, manifest):
         return False
     return (
         set(manifest["files"]) == set(files)
         and all(manifest.get(key) == value for key, value in facts.items())
         and all(_holds(directory / path, content) for path, content in files.items())
     )
+
+
+def holds_program(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the program that a manifest names is there, and the one that was linked."""
+    name = manifest.get("artifact")
+    if not isinstance(name, str) or Path(name).name != name or not (directory / name).is_file():
+        return False
+    return manifest.get("artifact_sha256") == file_sha256(directory / name)
+
+
+def file_sha256(path: Path) -> str:
+    """The hash by which a manifest knows a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_manifest(directory: Path) -> dict[str, Any] | None:

@@ -132,7 +132,10 @@ def load_target(name: str) -> Target:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"there is no target file '{name}'")
-        return parse_target(path.read_text(encoding="utf-8"), path.stem, str(path))
+        try:
+            return parse_target(path.read_text(encoding="utf-8"), path.stem, str(path))
+        except UnicodeDecodeError as error:
+            raise LlgenError(f"'{path}' is not UTF-8 text at byte {error.start}") from error
     if name not in target_names():
         raise UsageError(f"there is no target '{name}'", f"choose one of: host, {', '.join(target_names())}")
     text = (files(__package__) / f"{name}.toml").read_text(encoding="utf-8")

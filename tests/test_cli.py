@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from models import ODD, random_checkpoint, trained_vocabulary
@@ -240,6 +242,66 @@ def test_help_and_version(llgen):
     assert llgen("--version")[1].startswith("llgen, version")
 
 
+# --------------------------------------------------------------------------------------------------- the world outside
+
+
+def test_a_damaged_program_is_built_again(llgen, fox, tmp_path):
+    llgen("build", fox, "-o", tmp_path / "out")
+    (tmp_path / "out" / "fox").write_text("junk")
+    code, _, err = llgen("build", fox, "-o", tmp_path / "out")
+    assert code == 0
+    assert "up to date" not in err
+    assert (tmp_path / "out" / "fox").read_bytes() != b"junk"
+
+
+def test_an_output_that_takes_no_more_is_a_failure(fox):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*LLGEN, "run", str(fox), "the fox"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "takes no more" in done.stderr
+    done = subprocess.run(
+        " ".join(f"'{word}'" for word in [*LLGEN, "targets", "--json"]) + " | true; exit ${PIPESTATUS[0]}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_cache_that_cannot_be_written_is_said(fox):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ZIG_")}
+    done = shell("run", fox, "a", env={**environment, "LLGEN_CACHE_DIR": "/proc/llgen"}, timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    done = shell("doctor", env={**environment, "LLGEN_CACHE_DIR": "/proc/llgen"}, timeout=60)
+    assert done.returncode == 1
+    assert "MISSING cache folder" in done.stdout
+
+
+def test_a_model_whose_name_is_no_identifier_runs(fox, tmp_path):
+    shutil.copytree(fox, tmp_path / "3 füchse")
+    assert shell("run", tmp_path / "3 füchse", "a", "-n", 9, "-q").returncode == 0
+
+
+def test_every_prompt_that_fits_is_taken(llgen, fox):
+    """A word has room while it is being merged, up to the very end of the context."""
+    text = "the little fox asked: Where is my red ball"
+    tokens = 1 + len(trained_vocabulary().encode(text))
+    code, out, _ = llgen("run", fox, text, "--context", tokens, "-t", 0, "--json")
+    assert code == 0
+    assert len(json.loads(out)["prompt_tokens"]) == tokens
+    assert llgen("run", fox, text, "--context", tokens - 1, "-t", 0)[0] == 1
+
+
+def test_the_flags_that_keep_the_bits_outlive_cflags(fox, llgen, tmp_path):
+    llgen("build", fox, "-o", tmp_path / "out")
+    done = subprocess.run(
+        ["make", "-Bn", "CFLAGS=-O0"], cwd=tmp_path / "out", capture_output=True, text=True, check=True
+    )
+    assert "-O0" in done.stdout
+    assert "-ffp-contract=off" in done.stdout
+
+
 # ------------------------------------------------------------------------------------------------------- wrong input
 
 WRONG = {
@@ -260,6 +322,12 @@ WRONG = {
     "top p": (["run", "{fox}", "a", "-p", "1.5"], 2, "--top-p is 1.5"),
     "seed": (["run", "{fox}", "a", "-s", "-1"], 2, "-1"),
     "too many positions": (["run", "{fox}", "a", "-n", "76"], 2, "the context has 75"),
+    "top k": (["run", "{fox}", "a", "-k", "99999999999"], 2, "99999999999"),
+    "no tokens": (["run", "{fox}", "--tokens", ""], 2, "--tokens is empty"),
+    "reserved prefix": (["build", "{fox}", "--name", "port"], 1, "'port' gives no C identifier"),
+    "positions to check": (["check", "{fox}", "--positions", "76"], 2, "the context has 75"),
+    "empty digest": (["check", "{fox}", "--digest", ""], 1, "digest"),
+    "unwritable output": (["build", "{fox}", "-o", "/proc/llgen"], 1, "cannot read or write"),
     "foreign token": (["run", "{fox}", "--tokens", "9999"], 1, "ids of the vocabulary"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -27,7 +28,20 @@ _COMMANDS = {
 }
 
 
+class _ReaderGone(Exception):
+    """Who read standard output has had enough. Click would make a failure of the plain BrokenPipeError."""
+
+
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return result
+        except BrokenPipeError as error:
+            raise _ReaderGone from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -62,7 +76,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except BrokenPipeError:  # `llgen run … | head` is no failure
+    except _ReaderGone:  # `llgen run … | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)
+    except OSError as error:
+        if os.environ.get("LLGEN_DEBUG") == "1":
+            raise
+        where = f" '{error.filename}'" if error.filename else ""
+        print(f"llgen: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(ExitCode.FAILED)
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)

@@ -28,7 +28,12 @@ from .options import answer, context_option, json_option, model_argument, say, s
     "-p", "--top-p", type=float, default=0.9, show_default=True, help="Keep the tokens that make up this share."
 )
 @click.option(
-    "-k", "--top-k", type=click.IntRange(min=0), default=0, show_default=True, help="Keep so many tokens; 0: all."
+    "-k",
+    "--top-k",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Keep so many tokens; 0: all.",
 )
 @click.option("-s", "--seed", type=click.IntRange(0, 2**64 - 1), help="The same seed gives the same text everywhere.")
 @click.option("-n", "--positions", type=click.IntRange(min=1), help="Stop at so many tokens, the prompt's included.")
@@ -61,6 +66,8 @@ def command(
     """
     if sum(given is not None for given in (prompt, prompt_file, tokens)) > 1:
         raise UsageError("PROMPT, --prompt-file and --tokens exclude each other", "give one of them")
+    if tokens is not None and not tokens.strip():
+        raise UsageError("--tokens is empty", "give at least one id, as in --tokens 1,403")
     for name, value, limit in (("--temperature", temperature, float("inf")), ("--top-p", top_p, 1.0)):
         if not 0.0 <= value <= limit:
             raise UsageError(
