@@ -6,10 +6,13 @@ from pathlib import Path
 
 from llgen.codegen.vocabulary import Vocabulary
 
+from .corpus.words import NAMES
 from .data import Dataset, build_dataset, made_up_documents, read_documents
 from .progress import Reporter
 from .tokenizer import train_tokenizer
 
+_NAMES_WEIGHT = 2_000
+"""Copies of the names in the tokenizer's text: so many that each becomes one piece, which a small model can repeat."""
 _TOKENIZER_STORIES = 3_000
 """The built-in corpus uses all its words in so many stories."""
 
@@ -24,7 +27,7 @@ def prepare(
     if data is None:
         reporter.stage(f"making up {stories:,} stories")
         documents = made_up_documents(seed, stories)
-        sample = documents[:_TOKENIZER_STORIES]
+        sample = documents[:_TOKENIZER_STORIES] + [" ".join(NAMES)] * _NAMES_WEIGHT
     else:
         reporter.stage(f"reading {data}")
         documents = sample = read_documents(data)

@@ -245,4 +245,4 @@ def test_every_hero_can_be_introduced() -> None:
     assert len(kinds) > 10
 
 
-GOLDEN = "1532e31b161290da602b81798e68e471089ae7aa9e487daeb59d35593f70c609"
+GOLDEN = "d00723bf04cbcdf1cea02ef260274942d755a0821675a1e298c01adcfb0bd079"

@@ -27,9 +27,8 @@ from .words import (
 )
 
 
-def somebody(tell: Teller, animal: bool) -> Character:
+def somebody(tell: Teller, animal: bool, female: bool) -> Character:
     """A new character, of a name that nobody in the story bears."""
-    female = tell.dice.chance(0.5)
     names: tuple[str, ...]
     if animal:
         names, kind = (SHE_ANIMALS if female else HE_ANIMALS), tell.dice.pick(ANIMAL_KINDS)
@@ -44,7 +43,7 @@ def somebody(tell: Teller, animal: bool) -> Character:
 
 def begin(tell: Teller, place: Place | None = None) -> Character:
     """Introduce the hero `{h}`, at home or at a place."""
-    hero = somebody(tell, tell.dice.chance(0.4))
+    hero = somebody(tell, animal=tell.dice.chance(0.4), female=tell.dice.chance(0.5))
     tell.divided = tell.dice.chance(0.3)
     tell.world.add_character(hero, place or HOME)
     tell.cast(
@@ -73,10 +72,13 @@ def one_day(tell: Teller, *wordings: str) -> None:
 
 
 def friend(tell: Teller, place: Place) -> Character:
-    """A companion `{f}` of the hero's sort at a place; not spoken of yet."""
+    """A companion `{f}` of the hero's sort at a place; not spoken of yet.
+
+    Mostly of the other gender, so that pronouns are clear.
+    """
     hero = tell.words["h"]
     assert isinstance(hero, Character)
-    other = somebody(tell, hero.kind in ANIMAL_KINDS)
+    other = somebody(tell, hero.kind in ANIMAL_KINDS, female=hero.female != tell.dice.chance(0.8))
     tell.world.add_character(other, place)
     tell.cast(f=other)
     return other

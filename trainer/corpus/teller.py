@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from .dice import Dice
 from .words import HOME, Character, Place
 from .world import World
+
+_SUBJECT = re.compile(r"\{(?P<name>\w+)(\.[Hh]e)?\} (?!and )")
+"""How a wording begins that has one subject: `{h} went`, `{h.he} went`, but not `{h} and {f} went`."""
+
+_MEMORY = 3
+"""Sentences over which a pronoun still refers."""
 
 
 @dataclass
@@ -17,6 +24,8 @@ class Teller:
     world: World = field(default_factory=World)
     words: dict[str, object] = field(default_factory=dict)
     paragraphs: list[list[str]] = field(default_factory=lambda: [[]])
+    subjects: list[Character | None] = field(default_factory=list)
+    """Whom each sentence was about."""
     divided: bool = False
     """Paragraphs are shown as such; else the story is one paragraph."""
 
@@ -25,9 +34,15 @@ class Teller:
         self.words.update(words)
 
     def say(self, *wordings: str) -> None:
-        """Add one of the wordings, its fields filled in."""
-        text = self.dice.pick(wordings).format_map(self.words)
-        self.paragraphs[-1].append(text[0].upper() + text[1:])
+        """Add one of the wordings, its fields filled in; a subject that is clear becomes a pronoun."""
+        wording = self.dice.pick(wordings)
+        text = wording.format_map(self.words)
+        match = _SUBJECT.match(wording)
+        subject = self.words[match["name"]] if match else None
+        who = subject if isinstance(subject, Character) else None
+        if who and text.startswith(who.name) and self._pronoun_is_clear(who, text) and self.dice.chance(0.8):
+            text = who.he + text[len(who.name) :]
+        self._add(text, who)
 
     def maybe(self, *wordings: str) -> None:
         """Add one of the wordings, or nothing."""
@@ -37,20 +52,31 @@ class Teller:
     def speak(self, who: Character, *lines: str) -> None:
         """Somebody says one of the lines; the verb and the order vary.
 
-        The speaker is now and then a pronoun, when nobody else in the story goes by the same one.
+        A speaker who was spoken of just now becomes a pronoun.
         """
         line = self.dice.pick(lines).format_map(self.words)
         line = line[0].upper() + line[1:]
-        alone = all(other == who or other.female != who.female for other in self.world.where)
         verb = {"?": "asked", "!": self.dice.pick(("said", "cried"))}.get(line[-1], "said")
-        name = who.he if alone and self.dice.chance(0.4) else who.name
+        name = who.he if self._pronoun_is_clear(who, line) and self.dice.chance(0.8) else who.name
         if self.dice.chance(0.5):
             text = f'{name} {verb}, "{line}"'
-            text = text[0].upper() + text[1:]
         else:
             quoted = line[:-1] + "," if line[-1] == "." else line
             text = f'"{quoted}" {verb} {name}.' if name == who.name else f'"{quoted}" {name} {verb}.'
-        self.paragraphs[-1].append(text)
+        self._add(text, who)
+
+    def _add(self, text: str, subject: Character | None) -> None:
+        self.paragraphs[-1].append(text[0].upper() + text[1:])
+        self.subjects.append(subject)
+
+    def _pronoun_is_clear(self, who: Character, text: str) -> bool:
+        """Somebody was spoken of just now, and nobody who goes by the same pronoun was, or is in `text`."""
+        recent = " ".join(self.paragraphs[-1][-_MEMORY:])
+        if who not in self.subjects[-_MEMORY:] or not recent:
+            return False
+        near = f"{recent} {text}".lower()
+        others = (other for other in self.world.where if other != who and other.female == who.female)
+        return not any(other.name.lower() in near for other in others)
 
     def paragraph(self) -> None:
         """Begin a new paragraph, when the story has them."""
@@ -59,7 +85,7 @@ class Teller:
 
     def walk(self, place: Place, *who: Character) -> None:
         """One or two characters who are together go somewhere, past what the map has between."""
-        self.cast(walkers=" and ".join(person.name for person in who), goal=place)
+        self.cast(walkers=who[0] if len(who) == 1 else " and ".join(person.name for person in who), goal=place)
         between: list[Place] = []
         for person in who:
             between = self.world.walk(person, place)
