@@ -69,6 +69,16 @@ def test_auto_vectorised_for_avx2_too(stories, expected, tmp_path):
     assert found == expected
 
 
+@pytest.mark.parametrize("flags", [[], ["-march=native"]], ids=["plain", "native"])
+def test_gnu_c_gives_the_same_bits_with_contraction_off(stories, expected, tmp_path, flags):
+    """Other people's build systems: GNU C in place of C11, and all that the machine has."""
+    generation = generate(stories, load_target("host"))
+    write_files(generation, tmp_path)
+    command = ["gcc", "-O3", *flags, "-ffp-contract=off", "-o", "program", *generation.sources]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert run_selftest(Artifact(tmp_path / "program", load_target("host")), 256) == expected
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("target", ["generic", "x86_64", "x86_64_v3"])
 def test_one_digest_of_odd_shapes(tmp_path, target, shape):

@@ -1,4 +1,4 @@
-/* Vectors of eight float32: AVX2. The attribute lets the file compile without -mavx2, and keeps FMA out. */
+/* Vectors of eight float32: AVX2. The attribute lets the file compile without -mavx2. */
 #include <immintrin.h>
 
 #define V_LANES 8
