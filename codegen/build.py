@@ -25,7 +25,7 @@ from .pipeline import Generation, generate
 from .quantize import QuantModel
 from .reference import Trace, selftest
 from .toolchain import Artifact, cache_directory, compile_objects, first_use, link
-from .write import MANIFEST, file_sha256, holds_program, is_current, read_manifest, write
+from .write import MANIFEST, current_manifest, file_sha256, holds_program, read_manifest, write
 
 DIGEST_POSITIONS = 64
 """Positions whose logits the digest of a build covers, where the context has as many."""
@@ -71,11 +71,10 @@ def build(
     artifact_name = generation.context.artifact
     facts = _facts(generation, target, expected)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
-    if is_current(generation.files, directory, facts):
-        manifest = read_manifest(directory)
-        if manifest is not None:
-            artifact = Artifact(directory / artifact_name, target)
-            return Build(directory, artifact, _facts_of(manifest), files_and_manifest, ())
+    manifest = current_manifest(generation.files, directory, facts)
+    if manifest is not None:
+        artifact = Artifact(directory / artifact_name, target)
+        return Build(directory, artifact, _facts_of(manifest), files_and_manifest, ())
     written = write(generation.files, directory, facts, artifact_name)
     progress("compiling" + first_use(target))
     with tempfile.TemporaryDirectory() as temporary:

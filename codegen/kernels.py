@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import LlgenError
-from .numerics import LANES
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,6 @@ class KernelSet:
     def block_rows(self) -> int:
         """Output rows whose weights are stored side by side, column by column."""
         return self.lanes * self.accumulators
-
-    @property
-    def sum_vectors(self) -> int:
-        """Vectors that hold the contract's 8 partial sums."""
-        return LANES // self.lanes
 
 
 _KERNEL_SETS = {

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from llgen.targets.schema import Firmware, Target
 
+from .plan import WORD_ROOM
+
 COMMAND_BYTES = 1024
 """Room for the command line on a bare machine."""
 
@@ -104,7 +106,7 @@ def input_bytes(target: Target, context: int) -> int:
 
 def program_ram(target: Target, context: int, has_tokenizer: bool) -> int:
     """Bytes that the program's own variables take beside the model's state, rounded up generously."""
-    prompt = 4 * (context + 4) + (input_bytes(target, context) if has_tokenizer else 0)
+    prompt = 4 * (context + WORD_ROOM) + (input_bytes(target, context) if has_tokenizer else 0)
     return prompt + COMMAND_BYTES + 1024
 
 

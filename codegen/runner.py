@@ -59,21 +59,23 @@ def run_selftest(artifact: Artifact, positions: int) -> Trace:
 
 def run_bench(artifact: Artifact, positions: int) -> float:
     """Let a program decode greedily and do nothing else; returns the seconds it took, by its own clock."""
-    done = subprocess.run(
-        command(artifact, ["--bench", str(positions)]), stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    done = _run(artifact, ["--bench", str(positions)])
     found = re.search(rb"^seconds (\d+\.\d+)$", done.stderr, re.MULTILINE)
-    if done.returncode != 0 or found is None:
+    if found is None:
         raise _failure(artifact, done.returncode, done.stderr)
     return float(found[1])
 
 
 def run_program(artifact: Artifact, arguments: Sequence[str]) -> bytes:
     """Run to the end; returns its standard output. Raises LlgenError with its words when it fails."""
+    return _run(artifact, arguments).stdout
+
+
+def _run(artifact: Artifact, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
     done = subprocess.run(command(artifact, arguments), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         raise _failure(artifact, done.returncode, done.stderr)
-    return done.stdout
+    return done
 
 
 def run_story(artifact: Artifact, arguments: Sequence[str], prompt: bytes | None, *, stream: bool) -> Story:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from llgen.targets.schema import Target
 
-from .build import build_cached, expected_trace
+from .build import Progress, build_cached, expected_trace
 from .checkpoint import Checkpoint
 from .counting import instructions_per_token
 from .errors import ExitCode, LlgenError
@@ -17,8 +16,6 @@ from .parity import first_divergence, first_token_difference
 from .quantize import QuantModel
 from .reference import Trace
 from .runner import missing_emulator, run_selftest
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -39,16 +39,20 @@ def write(files: FileSet, directory: Path, facts: Mapping[str, Any], artifact: s
     return written
 
 
-def is_current(files: FileSet, directory: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether `directory` holds these files, a manifest that says no less than `facts`, and the program it names."""
+def current_manifest(files: FileSet, directory: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest of a folder that holds these files and the program it names, and says no less than `facts`.
+
+    None when anything of that is missing or different.
+    """
     manifest = read_manifest(directory) if directory.is_dir() else None
     if manifest is None or not holds_program(directory, manifest):
-        return False
-    return (
+        return None
+    same = (
         set(manifest["files"]) == set(files)
         and all(manifest.get(key) == value for key, value in facts.items())
         and all(_holds(directory / path, content) for path, content in files.items())
     )
+    return manifest if same else None
 
 
 def holds_program(directory: Path, manifest: Mapping[str, Any]) -> bool:

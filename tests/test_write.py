@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.write import file_sha256, is_current, read_manifest, write
+from llgen.codegen.write import current_manifest, file_sha256, read_manifest, write
 
 FILES = {"a.c": b"int a;\n", "a.h": b"extern int a;\n"}
 
@@ -72,15 +72,15 @@ def test_current_means_files_facts_and_program(tmp_path):
     program = tmp_path / "program"
     program.write_text("linked")
     write(FILES, tmp_path / "out", {"x": 1, "y": 2, "artifact_sha256": file_sha256(program)}, "program")
-    assert not is_current(FILES, tmp_path / "out", {"x": 1})
+    assert not current_manifest(FILES, tmp_path / "out", {"x": 1})
     (tmp_path / "out" / "program").write_text("junk")
-    assert not is_current(FILES, tmp_path / "out", {"x": 1})
+    assert not current_manifest(FILES, tmp_path / "out", {"x": 1})
     program.replace(tmp_path / "out" / "program")
-    assert is_current(FILES, tmp_path / "out", {"x": 1})
-    assert not is_current(FILES, tmp_path / "out", {"x": 2})
-    assert not is_current({**FILES, "a.c": b""}, tmp_path / "out", {"x": 1})
+    assert current_manifest(FILES, tmp_path / "out", {"x": 1})
+    assert not current_manifest(FILES, tmp_path / "out", {"x": 2})
+    assert not current_manifest({**FILES, "a.c": b""}, tmp_path / "out", {"x": 1})
     (tmp_path / "out" / "a.c").write_text("edited")
-    assert not is_current(FILES, tmp_path / "out", {"x": 1})
+    assert not current_manifest(FILES, tmp_path / "out", {"x": 1})
 
 
 @given(

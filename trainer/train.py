@@ -62,10 +62,7 @@ def start_run(
 
     Raises LlgenError when the directory holds a run already, or when the loss diverges.
     """
-    if (directory / "config.json").exists():
-        raise LlgenError(
-            f"'{directory}' holds a training run already", "--resume goes on with it; or choose another -o"
-        )
+    refuse_existing_run(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tokenizer.model").write_bytes(vocabulary.proto)
     write_dataset(dataset, directory / "tokens.npz")

@@ -12,11 +12,20 @@ import click
 from llgen.codegen.build import Build, build_cached
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.counting import instructions_per_token, uncountable
-from llgen.codegen.errors import UsageError
 from llgen.codegen.runner import run_bench
 from llgen.targets.schema import load_target
 
-from .options import answer, context_option, json_option, model_argument, say, scheme_option, spinner, target_option
+from .options import (
+    answer,
+    context_option,
+    json_option,
+    model_argument,
+    require_positions,
+    say,
+    scheme_option,
+    spinner,
+    target_option,
+)
 
 _RUNS = 5
 
@@ -37,8 +46,7 @@ def command(model: Path, positions: int, target: str, scheme: str, context: int 
     """
     checkpoint = load_checkpoint(model)
     room = context or checkpoint.config.max_seq_len
-    if positions > room:
-        raise UsageError(f"--positions asks for {positions} positions; the context has {room}")
+    require_positions("--positions", positions, room)
     facts = load_target(target)
     with spinner("building") as progress:
         built = build_cached(checkpoint, facts, scheme=scheme, context=context, progress=progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from llgen.codegen.build import DIGEST_POSITIONS, expected_trace
+from llgen.codegen.build import DIGEST_POSITIONS, Progress, expected_trace
 from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
 from llgen.codegen.device import normal_digest, read_digest
 from llgen.codegen.errors import ExitCode, UsageError
@@ -17,10 +17,10 @@ from llgen.codegen.parity import Closeness, closeness
 from llgen.codegen.quantize import QuantModel, quantize
 from llgen.codegen.reference import Reference, Trace
 from llgen.codegen.spec import lower
-from llgen.codegen.verify import Progress, Verdict, verify, verify_leniently
+from llgen.codegen.verify import Verdict, verify, verify_leniently
 from llgen.targets.schema import load_target, target_names
 
-from .options import answer, context_option, json_option, model_argument, say, scheme_option, spinner
+from .options import answer, context_option, json_option, model_argument, require_positions, say, scheme_option, spinner
 
 
 @click.command(name="check")
@@ -58,8 +58,7 @@ def command(
     typed = normal_digest(digest) if digest is not None else None
     checkpoint = load_checkpoint(model)
     quantized = quantize(lower(checkpoint, context), scheme)
-    if positions is not None and positions > quantized.context:
-        raise UsageError(f"--positions asks for {positions}; the context has {quantized.context}")
+    require_positions("--positions", positions, quantized.context)
     count = min(positions or DIGEST_POSITIONS, quantized.context)
     with spinner("computing the reference") as progress:
         expected = expected_trace(quantized, count)

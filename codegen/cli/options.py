@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
 
+from llgen.codegen.errors import UsageError
 from llgen.codegen.quantize import SCHEMES
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 scheme_option = click.option(
@@ -55,6 +53,7 @@ def kib(count: int) -> str:
     return f"{count:,} bytes ({count / 1024:.1f} KiB)"
 
 
-def quiet_interrupt() -> None:
-    """Ctrl-C ended a program that had the terminal: leave as it did."""
-    sys.exit(130)
+def require_positions(option: str, asked: int | None, room: int) -> None:
+    """Raise UsageError when an option asks for more positions than the context has."""
+    if asked is not None and asked > room:
+        raise UsageError(f"{option} asks for {asked} positions; the context has {room}")

@@ -15,7 +15,17 @@ from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.runner import run_story
 from llgen.targets.schema import load_target
 
-from .options import answer, context_option, json_option, model_argument, say, scheme_option, spinner, target_option
+from .options import (
+    answer,
+    context_option,
+    json_option,
+    model_argument,
+    require_positions,
+    say,
+    scheme_option,
+    spinner,
+    target_option,
+)
 
 
 @click.command(name="run")
@@ -77,8 +87,7 @@ def command(
     checkpoint = load_checkpoint(model)
     facts = load_target(target)
     room = context or checkpoint.config.max_seq_len
-    if positions is not None and positions > room:
-        raise UsageError(f"-n asks for {positions} positions; the context has {room}")
+    require_positions("-n", positions, room)
     _check_prompt(checkpoint, text, room)
     with spinner("building") as progress:
         built = build_cached(checkpoint, facts, scheme=scheme, context=context, progress=progress)
