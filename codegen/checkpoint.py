@@ -26,6 +26,9 @@ from .vocabulary import Vocabulary
 
 Tensor = npt.NDArray[np.float32]
 
+_ARCHITECTURE = "LlamaForCausalLM"
+"""Older files spell it LLaMAForCausalLM."""
+
 _OWN_FILES = {"config.json", "model.safetensors", "tokenizer.model"}
 
 
@@ -100,6 +103,16 @@ def load_checkpoint(directory: Path) -> Checkpoint:
     return Checkpoint(directory.resolve().name, config, tensors, vocabulary)
 
 
+def listed_end_ids(directory: Path) -> list[int]:
+    """The end tokens of a model directory's config.json, of which ModelConfig keeps the first.
+
+    Raises LlgenError as `load_checkpoint` does.
+    """
+    first = _read_config(directory).eos_id
+    listed = _read_json(directory / "config.json").get("eos_token_id")
+    return [value for value in listed if isinstance(value, int)] if isinstance(listed, list) else [first]
+
+
 def _read_config(directory: Path) -> ModelConfig:
     path = directory / "config.json"
     if not path.exists():
@@ -131,6 +144,9 @@ def config_from_hf(raw: Mapping[str, Any], path: Path) -> ModelConfig:
     for key, value in expected.items():
         if raw.get(key, value) != value:
             raise LlgenError(f"'{path}' has {key} = {raw[key]!r}; llgen supports {value!r} only")
+    classes = raw.get("architectures") or []
+    if not isinstance(classes, list) or any(str(name).lower() != _ARCHITECTURE.lower() for name in classes):
+        raise LlgenError(f"'{path}' has architectures = {classes!r}; llgen supports {_ARCHITECTURE!r} only")
     rope, scaling = (raw.get(key) or {} for key in ("rope_parameters", "rope_scaling"))
     if not isinstance(rope, dict) or not isinstance(scaling, dict):
         raise LlgenError(f"'{path}' has rope_parameters or rope_scaling that are no JSON object")
@@ -142,8 +158,8 @@ def config_from_hf(raw: Mapping[str, Any], path: Path) -> ModelConfig:
         value = raw.get(key, default)
         if value is None and default is not None:
             value = default
-        if isinstance(value, list) and value:
-            value = value[0]  # several end tokens: the first is the one generation writes
+        if key == "eos_token_id" and isinstance(value, list) and value:
+            value = value[0]  # several end tokens: generation stops at the first alone
         if not isinstance(value, int) or isinstance(value, bool):
             raise LlgenError(f"'{path}' has {key} = {value!r}; it must be a whole number")
         return value
@@ -224,15 +240,18 @@ def _as_float32(name: str, entry: Mapping[str, Any]) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
-def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, directory: Path, companions: Mapping[str, bytes] | None = None) -> None:
     """Write a model directory; it appears whole or not at all.
 
-    Raises LlgenError when `directory` holds files that are none of a model directory's.
+    `companions` are further files, by name, for programs that want more than llgen does.
+    Raises LlgenError when `directory` holds other files than these and a model directory's.
     """
+    companions = companions or {}
+    own = _OWN_FILES | set(companions)
     if directory.exists():
         if not directory.is_dir():
             raise LlgenError(f"'{directory}' exists and is a file", "choose another -o")
-        foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in _OWN_FILES)
+        foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in own)
         if foreign:
             raise LlgenError(
                 f"'{directory}' holds '{foreign[0]}', which is not llgen's to replace", "choose another -o"
@@ -251,8 +270,10 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
         (temporary / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
         if checkpoint.vocabulary is not None:
             (temporary / "tokenizer.model").write_bytes(checkpoint.vocabulary.proto)
+        for name, content in companions.items():
+            (temporary / name).write_bytes(content)
         directory.mkdir(exist_ok=True)
-        for stale in _OWN_FILES - {entry.name for entry in temporary.iterdir()}:
+        for stale in own - {entry.name for entry in temporary.iterdir()}:
             (directory / stale).unlink(missing_ok=True)
         for entry in temporary.iterdir():
             entry.replace(directory / entry.name)
@@ -263,7 +284,7 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path) -> None:
 def _hf_config(checkpoint: Checkpoint) -> dict[str, Any]:
     config = checkpoint.config
     return {
-        "architectures": ["LlamaForCausalLM"],
+        "architectures": [_ARCHITECTURE],
         "attention_bias": False,
         "bos_token_id": config.bos_id,
         "dtype": "float32",
@@ -281,5 +302,6 @@ def _hf_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
         "tie_word_embeddings": config.tied,
+        "torch_dtype": "float32",  # what transformers called dtype before 4.56
         "vocab_size": config.vocab_size,
     }

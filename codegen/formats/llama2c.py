@@ -1,14 +1,12 @@
 """Read a llama2.c checkpoint (v0, v1 or v2) into a Checkpoint.
 
 The three forms and their order of tensors are described in llama2c_header.py. Two things change on the way:
-Q8_0 weights become float32, and the rows of wq and wk go from llama2.c's order, in which RoPE rotates the
-elements 2i and 2i + 1 of a head, to Hugging Face's, in which it rotates i and i + head_dim / 2.
+Q8_0 weights become float32, and the rows of wq and wk go from llama2.c's order to Hugging Face's (rope_rows.py).
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checkpoint import Checkpoint, Tensor
-from ..config import ModelConfig
 from ..errors import LlgenError
 from ..vocabulary import Vocabulary
+from .adopt import adopt_tokens
 from .llama2c_header import HEADER_BYTES, Header, StoredTensor, parse_header, stored_tensors
+from .rope_rows import to_half_split
 
 
 def read_header(path: Path) -> Header:
@@ -53,29 +52,10 @@ def read_llama2c(path: Path, vocabulary: Vocabulary | None) -> Checkpoint:
                 if tensor.name is None:
                     file.seek(tensor.nbytes, os.SEEK_CUR)
                 else:
-                    tensors[tensor.name] = _to_half_split(tensor.name, _read_tensor(file, tensor), config)
+                    tensors[tensor.name] = to_half_split(tensor.name, _read_tensor(file, tensor), config.head_dim)
     except OSError as error:
         raise LlgenError(f"cannot read '{path}': {error.strerror}") from error
     return Checkpoint(path.stem, config, tensors, vocabulary)
-
-
-def adopt_tokens(config: ModelConfig, vocabulary: Vocabulary | None) -> ModelConfig:
-    """Take BOS and EOS from a tokenizer, where it has them.
-
-    Raises LlgenError when it is of another vocabulary size.
-    """
-    if vocabulary is None:
-        return config
-    if len(vocabulary) != config.vocab_size:
-        raise LlgenError(
-            f"the tokenizer holds {len(vocabulary)} pieces; the model has {config.vocab_size}",
-            "give the tokenizer that the model was trained with",
-        )
-    return replace(
-        config,
-        bos_id=config.bos_id if vocabulary.bos_id < 0 else vocabulary.bos_id,
-        eos_id=config.eos_id if vocabulary.eos_id < 0 else vocabulary.eos_id,
-    )
 
 
 def _check_size(source: str, found: int, header: Header, stored: list[StoredTensor]) -> None:
@@ -106,12 +86,3 @@ def _read_values(file: BinaryIO, dtype: str, count: int) -> npt.NDArray[Any]:
     if len(values) != count:
         raise LlgenError(f"'{file.name}' became shorter while it was read", "wait until it is complete")
     return values
-
-
-def _to_half_split(name: str, tensor: Tensor, config: ModelConfig) -> Tensor:
-    """Reorder the rows [heads, pair, 2] of wq and wk to [heads, 2, pair]; give others back as they are."""
-    if not name.endswith(("q_proj.weight", "k_proj.weight")):
-        return tensor
-    rows, columns = tensor.shape
-    by_pair = tensor.reshape(rows // config.head_dim, config.head_dim // 2, 2, columns)
-    return by_pair.swapaxes(1, 2).reshape(rows, columns)

@@ -8,7 +8,8 @@ llama2.c (github.com/karpathy/llama2.c) writes three forms, all little-endian:
     v2   the header of v1 with an int32 group_size behind the byte; norms in float32, then the matrices in Q8_0:
          the int8 values of a tensor, then one float32 scale for each group_size consecutive values
 
-This module reads no weight: it turns up to 256 bytes into dimensions, and dimensions into a list of stored tensors.
+This module sees no weight: it turns up to 256 bytes into dimensions and back, and dimensions into a list of stored
+tensors.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from ..errors import LlgenError
 
 HEADER_BYTES = 256
 """Of v1 and v2, and the most that `parse_header` looks at."""
+
+NORM_EPS = 1e-5
+ROPE_THETA = 10000.0
+"""This and NORM_EPS are constants of llama2.c's C code: no `.bin` stores them."""
 
 _MAGIC = 0x616B3432
 _LEGACY = struct.Struct("<7i")
@@ -37,8 +42,11 @@ class Header:
     config: ModelConfig
     group_size: int | None
     """Values that share a scale; None: the matrices are float32."""
-    size: int
-    """Bytes before the first tensor."""
+
+    @property
+    def size(self) -> int:
+        """Bytes before the first tensor."""
+        return _LEGACY.size if self.version == 0 else HEADER_BYTES
 
     @property
     def description(self) -> str:
@@ -92,7 +100,7 @@ def parse_header(head: bytes, source: str) -> Header:
             f"the dimensions of v0 ({error.message})",
             "llgen imports llama2.c .bin files and Hugging Face directories; a tokenizer goes to --tokenizer",
         ) from error
-    return Header(0, config, None, _LEGACY.size)
+    return Header(0, config, None)
 
 
 def _parse_versioned(head: bytes, source: str) -> Header:
@@ -121,7 +129,7 @@ def _parse_versioned(head: bytes, source: str) -> Header:
         raise LlgenError(
             f"'{source}' has a corrupt header: {error.message}", "copy, download or export it again"
         ) from error
-    return Header(version, config, group_size, HEADER_BYTES)
+    return Header(version, config, group_size)
 
 
 def _config(dims: list[int], vocab_size: int, max_seq_len: int, *, tied: bool) -> ModelConfig:
@@ -136,8 +144,8 @@ def _config(dims: list[int], vocab_size: int, max_seq_len: int, *, tied: bool) -
         head_dim=2 if rest else head_dim,  # a stand-in: values out of range are to be named before the remainder
         vocab_size=vocab_size,
         max_seq_len=max_seq_len,
-        norm_eps=1e-5,  # this and rope_theta are constants of llama2.c's code
-        rope_theta=10000.0,
+        norm_eps=NORM_EPS,
+        rope_theta=ROPE_THETA,
         tied=tied,
     )
     if rest:
@@ -153,6 +161,33 @@ def _parse_group_size(head: bytes, config: ModelConfig) -> int:
         if len(shape) == 2 and math.prod(shape) % group_size:
             raise LlgenError(f"group_size is {group_size}, which does not divide {shape[0]} x {shape[1]} of '{name}'")
     return int(group_size)
+
+
+def pack_header(header: Header) -> bytes:
+    """The header as it stands in a file; `parse_header` reads it back."""
+    config = header.config
+    dims = (config.dim, config.hidden_dim, config.n_layers, config.n_heads, config.n_kv_heads)
+    if header.version == 0:
+        return _LEGACY.pack(*dims, config.vocab_size if config.tied else -config.vocab_size, config.max_seq_len)
+    packed = _VERSIONED.pack(_MAGIC, header.version, *dims, config.vocab_size, config.max_seq_len, config.tied)
+    if header.group_size is not None:
+        packed += _GROUP_SIZE.pack(header.group_size)
+    return packed.ljust(HEADER_BYTES, b"\0")
+
+
+def require_representable(config: ModelConfig, *, norm_eps_stored: bool = False) -> None:
+    """Raise LlgenError for a model that llama2.c's code would load, and compute something else from."""
+    hint = "export it as --format gguf or huggingface, which store it"
+    if config.q_dim != config.dim:
+        raise LlgenError(
+            f"llama2.c has no head_dim of its own: it would take dim / n_heads = {config.dim} / {config.n_heads}, "
+            f"and the model has {config.head_dim}",
+            hint,
+        )
+    if config.rope_theta != ROPE_THETA:
+        raise LlgenError(f"llama2.c's code fixes rope_theta at {ROPE_THETA}; the model has {config.rope_theta}", hint)
+    if config.norm_eps != NORM_EPS and not norm_eps_stored:
+        raise LlgenError(f"llama2.c's C code fixes norm_eps at {NORM_EPS}; the model has {config.norm_eps}", hint)
 
 
 # ---------------------------------------------------------------------------------------------------------- layout

@@ -1,4 +1,4 @@
-"""Read llama2.c's `tokenizer.bin`, from which a SentencePiece `tokenizer.model` is rebuilt.
+"""Read llama2.c's `tokenizer.bin`, from which a SentencePiece `tokenizer.model` is rebuilt; and write it.
 
 The file, little-endian: int32 length of the longest piece, then for each id a float32 score, an int32 length and that
 many bytes of UTF-8. llama2.c's exporter (tokenizer.py in github.com/karpathy/llama2.c) writes text as it prints it:
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import LlgenError
 from ..vocabulary import SPACE, Kind, Piece, Vocabulary
+from .output import replacing
 from .sentencepiece_model import build_proto
 
 _LONGEST = struct.Struct("<i")
@@ -54,6 +55,26 @@ def read_tokenizer_bin(path: Path) -> Vocabulary:
     return Vocabulary.from_proto(build_proto(pieces), str(path))
 
 
+def pack_tokenizer_bin(vocabulary: Vocabulary) -> bytes:
+    """A vocabulary as a `tokenizer.bin`; `read_tokenizer_bin` gives its pieces back, BOS and EOS by the usual names."""
+    texts = [_printed(index, piece, vocabulary).encode() for index, piece in enumerate(vocabulary.pieces)]
+    packed = bytearray(_LONGEST.pack(max(map(len, texts))))
+    for piece, text in zip(vocabulary.pieces, texts, strict=True):
+        packed += _PIECE.pack(piece.score, len(text)) + text
+    return bytes(packed)
+
+
+def write_tokenizer_bin(vocabulary: Vocabulary, path: Path) -> None:
+    """Write a `tokenizer.bin`; it appears whole or not at all.
+
+    Raises LlgenError when `path` cannot be written or holds something else than a tokenizer.bin.
+    """
+    with replacing(path) as temporary:
+        if path.exists() and not looks_like_tokenizer_bin(path.read_bytes()[:64]):
+            raise LlgenError(f"'{path}' exists and is no tokenizer.bin", "choose another -o")
+        temporary.write_bytes(pack_tokenizer_bin(vocabulary))
+
+
 def looks_like_tokenizer_bin(head: bytes) -> bool:
     """Whether a file that starts with `head` (64 bytes are plenty) is a tokenizer rather than a v0 checkpoint.
 
@@ -67,6 +88,12 @@ def looks_like_tokenizer_bin(head: bytes) -> bool:
     text = head[_LONGEST.size + _PIECE.size :][: max(length, 0)]
     plausible_score = score == 0.0 or 1e-30 < abs(score) < 1e30
     return 0 <= longest < 1 << 16 and plausible_score and 0 < length < 1 << 16 and b"\0" not in text
+
+
+def _printed(index: int, piece: Piece, vocabulary: Vocabulary) -> str:
+    if index in (vocabulary.bos_id, vocabulary.eos_id):  # whatever the tokenizer calls them
+        return "\n<s>\n" if index == vocabulary.bos_id else "\n</s>\n"
+    return piece.text.replace(SPACE, " ")
 
 
 def _pieces(data: bytes, source: str) -> Iterator[Piece]:

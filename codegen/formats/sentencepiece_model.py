@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sentencepiece import sentencepiece_model_pb2 as schema
 
 from ..errors import LlgenError
 from ..vocabulary import Kind, Piece, Vocabulary
+from .output import replacing
 
 
-def build_proto(pieces: Sequence[Piece]) -> bytes:
-    """Serialise a BPE model: identity normalisation, a space put before the text, spaces kept as they are.
+@dataclass(frozen=True)
+class Conventions:
+    """What a tokenizer does besides merging pieces; the defaults are llama2.c's encoder."""
 
-    The special pieces go by SentencePiece's default names: <unk>, <s>, </s>, <pad>.
-    """
+    bos: str = "<s>"
+    """The control piece that begins a text; that there is none is no error. So for `eos`."""
+    eos: str = "</s>"
+    add_dummy_prefix: bool = True
+    remove_extra_whitespaces: bool = False
+
+
+def build_proto(pieces: Sequence[Piece], conventions: Conventions | None = None) -> bytes:
+    """Serialise a BPE model with identity normalisation; unknown and padding pieces go by the names <unk> and <pad>."""
+    conventions = conventions or Conventions()
     model = schema.ModelProto()
     for piece in pieces:
         model.pieces.add(piece=piece.text, score=piece.score, type=int(piece.kind))
@@ -25,14 +35,16 @@ def build_proto(pieces: Sequence[Piece]) -> bytes:
     trainer.model_type = schema.TrainerSpec.BPE
     trainer.vocab_size = len(pieces)
     trainer.byte_fallback = any(piece.kind is Kind.BYTE for piece in pieces)
+    if (conventions.bos, conventions.eos) != (trainer.bos_piece, trainer.eos_piece):  # SentencePiece's defaults
+        trainer.bos_piece, trainer.eos_piece = conventions.bos, conventions.eos
     trainer.unk_id = special.get("<unk>", -1)
-    trainer.bos_id = special.get("<s>", -1)
-    trainer.eos_id = special.get("</s>", -1)
+    trainer.bos_id = special.get(conventions.bos, -1)
+    trainer.eos_id = special.get(conventions.eos, -1)
     trainer.pad_id = special.get("<pad>", -1)
     normalizer = model.normalizer_spec
     normalizer.name = "identity"
-    normalizer.add_dummy_prefix = True
-    normalizer.remove_extra_whitespaces = False
+    normalizer.add_dummy_prefix = conventions.add_dummy_prefix
+    normalizer.remove_extra_whitespaces = conventions.remove_extra_whitespaces
     normalizer.escape_whitespaces = True
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -50,13 +62,7 @@ def write_model(vocabulary: Vocabulary, path: Path) -> None:
 
     Raises LlgenError when `path` cannot be written or holds something else than a tokenizer.model.
     """
-    try:
+    with replacing(path) as temporary:
         if path.exists() and not looks_like_model(path.read_bytes()[:4]):
             raise LlgenError(f"'{path}' exists and is no tokenizer.model", "choose another -o")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as directory:
-            temporary = Path(directory) / path.name
-            temporary.write_bytes(vocabulary.proto)
-            temporary.replace(path)
-    except OSError as error:
-        raise LlgenError(f"cannot write '{path}': {error.strerror}", "choose another -o") from error
+        temporary.write_bytes(vocabulary.proto)

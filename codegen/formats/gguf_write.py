@@ -1,0 +1,105 @@
+"""Write a Checkpoint as a GGUF file, which llama.cpp and what is built on it run.
+
+The rows of wq and wk go to interleaved order (rope_rows.py). Vectors stay float32. Q8_0 wants matrices whose rows are
+whole blocks of 32 numbers; those of other widths stay F16, as llama.cpp's own tools leave them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from gguf import GGML_QUANT_SIZES, GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFileType
+from gguf.quants import quantize
+
+from ..checkpoint import Checkpoint, Tensor
+from ..config import ModelConfig
+from ..errors import LlgenError
+from .gguf_names import ARCHITECTURE, gguf_names
+from .gguf_tokenizer import write_vocabulary
+from .output import replacing
+from .rope_rows import to_interleaved
+
+TYPES = {
+    "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
+    "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
+    "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+}
+"""Name -> type of the matrices, and what the file says of itself."""
+
+
+def write_gguf(checkpoint: Checkpoint, path: Path, kind: str) -> list[str]:
+    """Write a file, which appears whole or not at all; returns the tensors that stay F16 because Q8_0 does not fit.
+
+    Raises LlgenError for weights beyond the range of `kind`, one of TYPES, and a `path` that cannot be written.
+    """
+    wanted, file_type = TYPES[kind]
+    config = checkpoint.config
+    kept: list[str] = []
+    with replacing(path) as temporary:
+        writer = GGUFWriter(temporary, ARCHITECTURE)
+        _add_metadata(writer, checkpoint, file_type)
+        for name, stored in gguf_names(config).items():
+            tensor = to_interleaved(name, checkpoint.tensors[name], config.head_dim)
+            actual = storage_type(tensor.shape, wanted)
+            if actual is not wanted and tensor.ndim == 2:
+                kept.append(stored)
+            writer.add_tensor(stored, _pack(stored, tensor, actual), raw_dtype=actual)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return kept
+
+
+def storage_type(shape: Sequence[int], wanted: GGMLQuantizationType) -> GGMLQuantizationType:
+    """The type a tensor is stored as, when the matrices are to be `wanted`."""
+    if len(shape) == 1:
+        return GGMLQuantizationType.F32
+    block, _ = GGML_QUANT_SIZES[wanted]
+    return wanted if shape[-1] % block == 0 else GGMLQuantizationType.F16
+
+
+def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, file_type: LlamaFileType) -> None:
+    config = checkpoint.config
+    writer.add_type("model")
+    writer.add_name(checkpoint.name)
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(GGML_QUANT_VERSION)
+    _add_dimensions(writer, config)
+    write_vocabulary(writer, checkpoint.vocabulary, config.bos_id, config.eos_id)
+
+
+def _add_dimensions(writer: GGUFWriter, config: ModelConfig) -> None:
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_seq_len)
+    writer.add_embedding_length(config.dim)
+    writer.add_block_count(config.n_layers)
+    writer.add_feed_forward_length(config.hidden_dim)
+    writer.add_head_count(config.n_heads)
+    writer.add_head_count_kv(config.n_kv_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+
+
+def _pack(name: str, tensor: Tensor, kind: GGMLQuantizationType) -> npt.NDArray[np.generic]:
+    with np.errstate(all="ignore"):  # told below, by name
+        packed: npt.NDArray[np.generic] = quantize(np.ascontiguousarray(tensor), kind)
+    largest = float(np.abs(tensor).max())
+    limit = _LARGEST.get(kind, math.inf)
+    if largest > limit:
+        raise LlgenError(
+            f"tensor '{name}' holds {largest:.6g}; {kind.name} reaches {limit:.6g}", "export it with --type f32"
+        )
+    return packed
+
+
+_F16_LARGEST = float(np.finfo(np.float16).max)
+_LARGEST = {GGMLQuantizationType.F16: _F16_LARGEST, GGMLQuantizationType.Q8_0: 127 * _F16_LARGEST}
+"""Q8_0's scale, a 127th of the largest number of a block, is F16 itself."""
