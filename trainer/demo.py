@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from llgen.codegen.config import ModelConfig
-
 from .config import TrainConfig
 from .export import export_run
+from .layers import layered, read_preset
 from .prepare import prepare
 from .progress import Reporter
-from .train import clear_run, start_run
+from .run import clear_run, train
 
-DEMO_MODEL = ModelConfig(
-    dim=64, hidden_dim=172, n_layers=5, n_heads=8, n_kv_heads=4, head_dim=8, vocab_size=512, max_seq_len=256
-)
-"""The widths of the smallest published TinyStories model, 260K parameters; a made-up story has some 240 tokens."""
-_STORIES = 12_000
 _LEAST_SECONDS = 1.0
+
+
+def demo_config(seconds: float, seed: int = 1) -> TrainConfig:
+    """The preset `demo`, for so many seconds of training."""
+    return layered([read_preset("demo"), {"seed": seed, "schedule": {"minutes": seconds / 60.0}}])
 
 
 def train_demo(directory: Path, seconds: float, reporter: Reporter, seed: int = 1) -> Path:
@@ -29,11 +28,7 @@ def train_demo(directory: Path, seconds: float, reporter: Reporter, seed: int = 
     started = time.monotonic()
     run = directory / "run"
     clear_run(run)
-    vocabulary, dataset = prepare(
-        None, DEMO_MODEL.vocab_size, DEMO_MODEL.max_seq_len, reporter, stories=_STORIES, seed=seed
-    )
-    reporter.stage(f"training {DEMO_MODEL.parameter_count:,} parameters on {len(dataset.train):,} tokens")
+    prepare(demo_config(seconds, seed), run, reporter)
     left = max(_LEAST_SECONDS, seconds - (time.monotonic() - started))
-    config = TrainConfig(DEMO_MODEL, max_seconds=left, batch_size=4, learning_rate=1e-2, seed=seed)
-    start_run(run, config, dataset, vocabulary, reporter)
+    train(run, demo_config(left, seed), reporter)
     return export_run(run, directory / "model")

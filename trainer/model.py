@@ -35,10 +35,10 @@ class Cache:
     length: int = 0
 
     @classmethod
-    def empty(cls, config: ModelConfig, batch: int = 1) -> Cache:
+    def empty(cls, config: ModelConfig, batch: int = 1, device: torch.device | None = None) -> Cache:
         """Room for `config.max_seq_len` positions of `batch` sequences."""
         shape = (config.n_layers, batch, config.n_kv_heads, config.max_seq_len, config.head_dim)
-        return cls(torch.zeros(shape), torch.zeros(shape))
+        return cls(torch.zeros(shape, device=device), torch.zeros(shape, device=device))
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store one layer's new keys and values [B, G, T, E] behind the `length` old ones, and return all of them."""
@@ -88,7 +88,9 @@ class Attention(nn.Module):
         if past == 0:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            visible = torch.ones(time, past + time, dtype=torch.bool).tril(past)  # query t sees keys 0 to past + t
+            visible = torch.ones(time, past + time, dtype=torch.bool, device=x.device).tril(
+                past
+            )  # query t sees keys 0 to past + t
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         projected: Tensor = self.o_proj(y.transpose(1, 2).reshape(batch, time, config.q_dim))  # [B, T, D]
         return projected
@@ -111,30 +113,32 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One decoder layer: attention, then feed-forward, each on a normalised copy of the residual stream."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.input_layernorm = RMSNorm(config.dim, config.norm_eps)
         self.self_attn = Attention(config)
         self.post_attention_layernorm = RMSNorm(config.dim, config.norm_eps)
         self.mlp = MLP(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, layer)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), cos, sin, cache, layer))
+        out: Tensor = x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
         return out
 
 
 class Decoder(nn.Module):
     """Embedding, layers and final norm: what Hugging Face calls `model`."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
-        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(Block(config, dropout) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None) -> Tensor:
-        x = self.embed_tokens(tokens)  # [B, T, D]
+        x = self.dropout(self.embed_tokens(tokens))  # [B, T, D]
         for index, layer in enumerate(self.layers):
             x = layer(x, cos, sin, cache, index)
         normalised: Tensor = self.norm(x)
@@ -147,10 +151,10 @@ class Llama(nn.Module):
     rope_cos: Tensor
     rope_sin: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
-        self.model = Decoder(config)
+        self.model = Decoder(config, dropout)
         self.lm_head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
         cos, sin = rope_tables(config)
         self.register_buffer("rope_cos", cos, persistent=False)
@@ -167,12 +171,9 @@ class Llama(nn.Module):
                 into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=residual_std if into_residual else std)
 
-    def forward(
-        self, tokens: Tensor, targets: Tensor | None = None, cache: Cache | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, T, V] of `tokens` [B, T], and the mean cross-entropy in nats when `targets` [B, T] are given.
+    def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits [B, T, V] of `tokens` [B, T]; with a cache, these stand behind the positions it holds, and are added.
 
-        With a cache, `tokens` stand behind the positions it holds, and are added to it.
         Raises LlgenError when there are more positions than `config.max_seq_len`.
         """
         past = cache.length if cache is not None else 0
@@ -180,28 +181,25 @@ class Llama(nn.Module):
         if end > self.config.max_seq_len:
             raise LlgenError(
                 f"the sequence has {end} positions; the model was made for {self.config.max_seq_len}",
-                "shorten the text, or train with a longer --context",
+                "shorten the text, or train with a larger model.max_seq_len",
             )
         x = self.model(tokens, self.rope_cos[past:end], self.rope_sin[past:end], cache)  # [B, T, D]
         if cache is not None:
             cache.length = end
         classifier = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight  # [V, D]
-        logits = F.linear(x, classifier)
-        if targets is None:
-            return logits, None
-        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return F.linear(x, classifier)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint) -> Llama:
+    def from_checkpoint(cls, checkpoint: Checkpoint, dropout: float = 0.0) -> Llama:
         """The model of a checkpoint, weight for weight."""
-        model = cls(checkpoint.config)
+        model = cls(checkpoint.config, dropout)
         tensors = {name: torch.from_numpy(np.array(tensor)) for name, tensor in checkpoint.tensors.items()}
         model.load_state_dict(tensors)
         return model
 
     def to_checkpoint(self, name: str, vocabulary: Vocabulary | None) -> Checkpoint:
         """A copy of the weights as a checkpoint; raises LlgenError when they are not finite."""
-        tensors = {key: tensor.detach().numpy().copy() for key, tensor in self.state_dict().items()}
+        tensors = {key: tensor.detach().cpu().numpy().copy() for key, tensor in self.state_dict().items()}
         return Checkpoint(name, self.config, tensors, vocabulary)
 
 

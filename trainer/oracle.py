@@ -17,6 +17,6 @@ def torch_logits(checkpoint: Checkpoint, tokens: Sequence[int]) -> npt.NDArray[n
     """Logits of every position of one sequence, [len(tokens), vocab_size], in float32."""
     model = Llama.from_checkpoint(checkpoint).eval()
     with torch.no_grad():
-        logits, _ = model(torch.tensor([list(tokens)], dtype=torch.long))
+        logits = model(torch.tensor([list(tokens)], dtype=torch.long))
     result: npt.NDArray[np.float32] = logits[0].float().numpy()
     return result

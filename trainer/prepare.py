@@ -1,36 +1,92 @@
-"""Everything before the first iteration: documents, the tokenizer made for them, their tokens."""
+"""Everything before the first iteration: documents, the tokenizer made for them, their tokens on disk."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from llgen.codegen.vocabulary import Vocabulary
 
+from .config import TrainConfig
+from .corpus import stories
 from .corpus.words import NAMES
-from .data import Dataset, build_dataset, made_up_documents, read_documents
+from .data import Source, TokenizedData, is_tokenized, open_tokenized, tokenize
 from .progress import Reporter
 from .tokenizer import train_tokenizer
 
+TOKENIZER, TOKENS = "tokenizer.model", "tokens"
 _NAMES_WEIGHT = 2_000
 """Copies of the names in the tokenizer's text: so many that each becomes one piece, which a small model can repeat."""
 _TOKENIZER_STORIES = 3_000
 """The built-in corpus uses all its words in so many stories."""
 
 
-def prepare(
-    data: Path | None, vocab_size: int, sequence_length: int, reporter: Reporter, *, stories: int, seed: int
-) -> tuple[Vocabulary, Dataset]:
-    """A tokenizer and a dataset from the user's text, or from `stories` made-up ones when `data` is None.
+@dataclass(frozen=True)
+class Prepared:
+    """What a run trains on."""
 
-    Raises LlgenError when the text is missing, not UTF-8, or too short for the vocabulary or for one sequence.
+    vocabulary: Vocabulary
+    data: TokenizedData
+
+
+def prepare(config: TrainConfig, directory: Path, reporter: Reporter) -> None:
+    """Put the run's tokenizer and tokens into its directory; what is there already, from the same text, is kept.
+
+    Raises LlgenError when the text is missing, not readable, or too short for the vocabulary or for one sequence.
     """
-    if data is None:
-        reporter.stage(f"making up {stories:,} stories")
-        documents = made_up_documents(seed, stories)
-        sample = documents[:_TOKENIZER_STORIES] + [" ".join(NAMES)] * _NAMES_WEIGHT
-    else:
-        reporter.stage(f"reading {data}")
-        documents = sample = read_documents(data)
-    reporter.stage(f"training a tokenizer of {vocab_size:,} pieces")
-    vocabulary = train_tokenizer(sample, vocab_size)
-    return vocabulary, build_dataset(documents, vocabulary, sequence_length)
+    source = None if config.data.source is None else Path(config.data.source)
+    directory.mkdir(parents=True, exist_ok=True)
+    if source is not None and is_tokenized(source):
+        vocabulary = Vocabulary.from_file(_given_tokenizer(config) or source / TOKENIZER)
+        open_tokenized(source).require(config.model.max_seq_len, vocabulary)
+        _keep(vocabulary, directory)
+        return
+    text = None if source is None else Source(source, config.data.field, config.data.separator)
+    vocabulary = _vocabulary(config, directory, text, reporter)
+    reporter.stage(f"tokenising {source}" if source else f"making up {config.data.stories:,} stories")
+    data = tokenize(
+        _documents(config, text),
+        vocabulary,
+        directory / TOKENS,
+        held_out=config.data.held_out,
+        key=f"stories {config.seed} {config.data.stories}" if text is None else text.fingerprint(),
+    )
+    data.require(config.model.max_seq_len, vocabulary)
+
+
+def prepared(config: TrainConfig, directory: Path) -> Prepared:
+    """What `prepare` put into a run's directory."""
+    source = config.data.source
+    tokens = Path(source) if source is not None and is_tokenized(Path(source)) else directory / TOKENS
+    return Prepared(Vocabulary.from_file(directory / TOKENIZER), open_tokenized(tokens))
+
+
+def _documents(config: TrainConfig, text: Source | None) -> Iterable[str]:
+    return islice(stories(config.seed), config.data.stories) if text is None else text.documents()
+
+
+def _given_tokenizer(config: TrainConfig) -> Path | None:
+    if config.data.tokenizer is not None:
+        return Path(config.data.tokenizer)
+    return None if config.start.model is None else Path(config.start.model) / TOKENIZER
+
+
+def _vocabulary(config: TrainConfig, directory: Path, text: Source | None, reporter: Reporter) -> Vocabulary:
+    """The tokenizer that was named, or one trained on the text, in the run's directory."""
+    given = _given_tokenizer(config)
+    if given is not None:
+        return _keep(Vocabulary.from_file(given), directory)
+    reporter.stage(f"training a tokenizer of {config.model.vocab_size:,} pieces")
+    sample = _documents(config, text)
+    if text is None:
+        sample = [*islice(sample, _TOKENIZER_STORIES), *[" ".join(NAMES)] * _NAMES_WEIGHT]
+    return _keep(train_tokenizer(sample, config.model.vocab_size), directory)
+
+
+def _keep(vocabulary: Vocabulary, directory: Path) -> Vocabulary:
+    temporary = directory / f"{TOKENIZER}.new"
+    temporary.write_bytes(vocabulary.proto)
+    temporary.replace(directory / TOKENIZER)
+    return vocabulary

@@ -14,11 +14,14 @@ class Reporter(Protocol):
     def stage(self, text: str) -> None:
         """Something begins that takes a moment."""
 
+    def begins(self, parameters: int, tokens: int, iteration: int) -> None:
+        """Training begins, or goes on behind `iteration`."""
+
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
         """An iteration is done; `progress` runs from 0 to 1, `loss` is in nats a token."""
 
-    def evaluated(self, iteration: int, loss: float) -> None:
-        """The held-out loss was measured."""
+    def evaluated(self, iteration: int, loss: float, sample: str | None) -> None:
+        """The held-out loss was measured, and perhaps a few words were written."""
 
     def close(self) -> None:
         """Nothing more will come; safe to call twice."""
@@ -30,10 +33,13 @@ class Silent:
     def stage(self, text: str) -> None:
         pass
 
+    def begins(self, parameters: int, tokens: int, iteration: int) -> None:
+        pass
+
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
         pass
 
-    def evaluated(self, iteration: int, loss: float) -> None:
+    def evaluated(self, iteration: int, loss: float, sample: str | None) -> None:
         pass
 
     def close(self) -> None:
@@ -52,6 +58,10 @@ class ConsoleReporter:
     def stage(self, text: str) -> None:
         self._console.print(text, style="dim", markup=False)
 
+    def begins(self, parameters: int, tokens: int, iteration: int) -> None:
+        after = f", going on after iteration {iteration:,}" if iteration else ""
+        self.stage(f"training {parameters:,} parameters on {tokens:,} tokens{after}")
+
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
         words = f"iteration {iteration}  loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"
         if not self._console.is_terminal:
@@ -66,8 +76,10 @@ class ConsoleReporter:
             self._bar.start()
         self._bar.update(self._task, completed=progress, description=words)
 
-    def evaluated(self, iteration: int, loss: float) -> None:
+    def evaluated(self, iteration: int, loss: float, sample: str | None) -> None:
         self._console.print(f"iteration {iteration}: held-out loss {loss:.3f} nats/token", markup=False)
+        if sample is not None:
+            self._console.print("  " + " ".join(sample.split()), style="dim", markup=False)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -36,22 +36,22 @@ def sample_tokens(
         raise LlgenError("the prompt holds no token", "start with BOS")
     if temperature < 0.0 or not 0.0 < top_p <= 1.0:
         raise LlgenError(f"temperature is {temperature} and top_p {top_p}; they must be at least 0, and above 0 to 1")
-    config = model.config
+    config, device = model.config, model.rope_cos.device
     if len(prompt) > config.max_seq_len:
         raise LlgenError(
             f"the prompt has {len(prompt)} tokens; the model was made for {config.max_seq_len}", "shorten the prompt"
         )
     generator = torch.Generator().manual_seed(seed)
-    cache = Cache.empty(config)
-    step = torch.tensor([list(prompt)])  # [1, T]
+    cache = Cache.empty(config, device=device)
+    step = torch.tensor([list(prompt)], device=device)  # [1, T]
     out: list[int] = []
     for _ in range(min(max_tokens, config.max_seq_len - len(prompt) + 1)):
-        logits, _ = model(step, cache=cache)  # [1, T, V]
-        token = _choose(logits[0, -1], temperature, top_p, generator)
+        logits = model(step, cache)  # [1, T, V]
+        token = _choose(logits[0, -1].float().cpu(), temperature, top_p, generator)
         if token in (config.bos_id, config.eos_id):
             break
         out.append(token)
-        step = torch.tensor([[token]])
+        step = torch.tensor([[token]], device=device)
     return out
 
 

@@ -1,304 +1,250 @@
-"""The training loop: AdamW, warm-up and cosine, accumulation, evaluation, checkpoints that go on to the same losses.
-
-AdamW is decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101); the cosine is that of SGDR (Loshchilov
-and Hutter, 2017, arXiv:1608.03983), without restarts.
-
-A run directory holds `config.json`, `tokenizer.model`, `tokens.npz`, `checkpoint.pt` and `metrics.jsonl`, one line an
-iteration: all that resuming needs.
-"""
+"""The training loop: draw, gradients, step; evaluation, and checkpoints that go on to the same losses."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from threading import Event
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Vocabulary
 
+from .average import WeightAverage
+from .checkpoint import (
+    optimizer_state,
+    read_checkpoint,
+    set_optimizer_state,
+    set_weights,
+    weights,
+    write_checkpoint,
+)
 from .config import TrainConfig
-from .data import Batches, Dataset, read_dataset, write_dataset
-from .model import Llama
-from .progress import Reporter, Silent
+from .data import Batches, TokenizedData
+from .device import arithmetic, choose_dtype, cores, is_narrow, operator_threads, peak_memory
+from .gradients import Alone, Distributed, Gradients, Threads, shard_weights
+from .metrics import MetricsLog
+from .objective import cross_entropy
+from .optimizer import make_optimizers
+from .processes import Processes
+from .progress import Reporter
+from .sample import sample_text
+from .schedule import learning_rate_factor, sequence_length
+from .start import first_model, objective
 
-_CHECKPOINT_FORMAT = 1
-_PARALLEL_FROM_DIM = 128
-_RUN_FILES = ("config.json", "tokenizer.model", "tokens.npz", "checkpoint.pt", "metrics.jsonl")
+LAST, BEST = "last.pt", "best.pt"
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended; losses are in nats a token."""
+    """How a call of training ended; losses are in nats a token."""
 
     iteration: int
-    """Iterations done, those of earlier runs included."""
+    """Iterations done, those of earlier calls included."""
     held_out_loss: float
+    """Of this call's last evaluation; NaN when it ended before one."""
+    best_loss: float
+    """The lowest held-out loss at the longest sequences evaluated; infinite before the first."""
     seconds: float
-    """Time spent in iterations and evaluations, that of earlier runs included."""
+    """Time spent in iterations and evaluations, that of earlier calls included."""
     tokens_per_second: float
     interrupted: bool
-    """Ctrl-C ended it early; the checkpoint stands where it stopped."""
-
-
-# ------------------------------------------------------------------------------------------------------------ runs
-
-
-def start_run(
-    directory: Path, config: TrainConfig, dataset: Dataset, vocabulary: Vocabulary, reporter: Reporter | None = None
-) -> TrainResult:
-    """Train a new model in a new run directory.
-
-    Raises LlgenError when the directory holds a run already, or when the loss diverges.
-    """
-    refuse_existing_run(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "tokenizer.model").write_bytes(vocabulary.proto)
-    write_dataset(dataset, directory / "tokens.npz")
-    (directory / "metrics.jsonl").write_bytes(b"")
-    trainer = Trainer(directory, config, dataset)
-    trainer.save()
-    config.save(directory / "config.json")  # last: it makes the directory a run
-    return trainer.run(reporter or Silent())
-
-
-def refuse_existing_run(directory: Path) -> None:
-    """Raise LlgenError when a directory holds a run already, or is a file."""
-    if directory.exists() and not directory.is_dir():
-        raise LlgenError(f"'{directory}' exists and is a file", "choose another -o")
-    if (directory / "config.json").exists():
-        raise LlgenError(f"'{directory}' holds a training run already", "--resume to go on with it, or another -o")
-
-
-def clear_run(directory: Path) -> None:
-    """Delete the files of a run, and nothing else that its directory may hold."""
-    for name in _RUN_FILES:
-        (directory / name).unlink(missing_ok=True)
-
-
-def resume_run(
-    directory: Path,
-    reporter: Reporter | None = None,
-    *,
-    iterations: int | None = None,
-    max_seconds: float | None = None,
-) -> TrainResult:
-    """Go on where a run's checkpoint stands; with `iterations`, to the same losses as without the break.
-
-    A new end, when one is given, replaces the run's own, and the cosine is stretched to it.
-    Raises LlgenError when there is no run, or its checkpoint is unreadable.
-    """
-    config = TrainConfig.load(directory / "config.json")
-    trainer = Trainer(directory, config, read_dataset(directory / "tokens.npz"))
-    trainer.load()
-    if iterations is not None or max_seconds is not None:
-        trainer.config = replace(config, iterations=iterations, max_seconds=max_seconds)
-        trainer.config.save(directory / "config.json")
-    return trainer.run(reporter or Silent())
+    """It ended before the run was over; the checkpoint stands where it stopped."""
 
 
 class Trainer:
-    """A model, its optimiser and its place in the data; all that a checkpoint holds."""
+    """A model, its optimisers and its place in the data; all that a checkpoint holds."""
 
-    def __init__(self, directory: Path, config: TrainConfig, dataset: Dataset) -> None:
-        self.directory = directory
-        self.config = config
-        with torch.random.fork_rng():  # the caller's random state is not ours to change
-            torch.manual_seed(config.seed)
-            self.model = Llama(config.model)
-        self.optimizer = make_optimizer(self.model, config)
-        self.batches = Batches(dataset.train, config.seed)
-        held_out = Batches(dataset.held_out, config.seed)
-        full = (config.batch_size, config.model.max_seq_len)
-        self.held_out = [held_out.draw(*full) for _ in range(config.eval_batches)]  # the same at every evaluation
+    def __init__(
+        self, directory: Path, config: TrainConfig, data: TokenizedData, vocabulary: Vocabulary, processes: Processes
+    ) -> None:
+        self.directory, self.config, self.vocabulary, self.processes = directory, config, vocabulary, processes
+        self.shape = config.model.resolved()
+        self.model = first_model(config, processes.device)
+        self.dtype = choose_dtype(config.hardware, processes.device)
+        self.gradients = self._ways_to_gradients()
+        self.optimizers = make_optimizers(self.model, config)
+        self.average = WeightAverage(self.model, config.optimizer.ema)
+        among = {"rank": processes.rank, "world": processes.world}
+        self.train_tokens = len(data.train)
+        self.batches = Batches(data.train, config.seed, aligned=config.batch.aligned, **among)
+        held_out = Batches(data.held_out, config.seed, **among)
+        full = (config.batch.sequences, self.shape.max_seq_len)
+        self.held_out = [held_out.draw(*full) for _ in range(config.evaluation.batches)]  # the same at every evaluation
         self.iteration = 0
         self.seconds = 0.0
+        self.best_loss, self.best_length = math.inf, 0
+
+    def _ways_to_gradients(self) -> Gradients:
+        hardware, device = self.config.hardware, self.processes.device
+        loss = objective(self.config, self.model, device)
+        if hardware.compile:
+            self.model.compile()
+        if hardware.shard:
+            shard_weights(self.model)
+        if self.processes.world > 1:
+            return Distributed(self.model, loss, self.processes, self.dtype)
+        if (hardware.replicas or 1) > 1:
+            return Threads(self.model, loss, hardware.replicas or 1)
+        return Alone(self.model, loss, device, self.dtype)
 
     # ------------------------------------------------------------------------------------------------- the loop
 
     @property
     def progress(self) -> float:
         """From 0 to 1: iterations done of those asked for, or time spent of that allowed."""
-        if self.config.iterations is not None:
-            return self.iteration / self.config.iterations
+        if self.config.schedule.iterations is not None:
+            return self.iteration / self.config.schedule.iterations
         assert self.config.max_seconds is not None
         return self.seconds / self.config.max_seconds
 
-    def run(self, reporter: Reporter) -> TrainResult:
-        """Iterate to the end, or to Ctrl-C; a checkpoint stands there in either case."""
-        started, already, tokens = time.monotonic(), self.seconds, 0
-        evaluated_at, held_out_loss = -1, math.nan
-        metrics_path = self.directory / "metrics.jsonl"
-        try:
-            with (
-                suitable_threads(self.config.model.dim),
-                stop_on_interrupt() as stop,
-                metrics_path.open("a", encoding="utf-8") as metrics,
-            ):
-                while self.progress < 1.0 and not stop.is_set():
-                    before = time.monotonic()
-                    line = self.step()
-                    now = time.monotonic()
-                    self.seconds = already + now - started
-                    tokens += line["tokens"]
-                    line["tokens_per_second"] = round(line["tokens"] / (now - before), 1)
-                    if self.iteration % self.config.eval_interval == 0:
-                        evaluated_at, held_out_loss = self.iteration, self.evaluate()
-                        line["held_out_loss"] = held_out_loss
-                        reporter.evaluated(self.iteration, held_out_loss)
-                    metrics.write(json.dumps(line) + "\n")
-                    if evaluated_at == self.iteration:
-                        metrics.flush()
-                        self.save()
-                    reporter.step(min(1.0, self.progress), self.iteration, line["loss"], line["tokens_per_second"])
-                interrupted = stop.is_set()
-            self.save()
-        finally:
-            reporter.close()
-        if evaluated_at != self.iteration:
-            held_out_loss = self.evaluate()
+    def run(self, reporter: Reporter, stop: Event, stop_after: int | None = None) -> TrainResult:
+        """Iterate to the end, until `stop` is set, or for `stop_after` iterations; a checkpoint then stands there."""
+        began, already, tokens, held_out_loss = self.iteration, self.seconds, 0, math.nan
+        with self.threads(), MetricsLog(self._logs(), self.iteration) as metrics:
+            started = time.monotonic()
+            while self.progress < 1.0:
+                before = time.monotonic()
+                line = self.step()
+                now = time.monotonic()
+                self.seconds = self.processes.agreed(already + now - started)
+                tokens += line["tokens"]
+                line["tokens_per_second"] = round(line["tokens"] / (now - before), 1)
+                line["memory_bytes"] = peak_memory(self.processes.device)
+                reporter.step(min(1.0, self.progress), self.iteration, line["loss"], line["tokens_per_second"])
+                stops = stop.is_set() or self.iteration - began == stop_after
+                ends = self.progress >= 1.0 or bool(self.processes.agreed(stops))
+                evaluates = self.progress >= 1.0 or self.iteration % self.config.evaluation.interval == 0
+                if evaluates:
+                    held_out_loss = line["held_out_loss"] = self.evaluate()
+                metrics.write(line)
+                if evaluates or ends:
+                    metrics.flush()  # first: a checkpoint must not be ahead of the lines
+                    self.save(best=evaluates and self._is_best(held_out_loss))
+                if evaluates:
+                    reporter.evaluated(self.iteration, held_out_loss, self._sample())
+                if ends:
+                    break
+        took = max(self.seconds - already, 1e-9)
         return TrainResult(
-            self.iteration, held_out_loss, self.seconds, tokens / max(self.seconds - already, 1e-9), interrupted
+            self.iteration, held_out_loss, self.best_loss, self.seconds, tokens / took, interrupted=self.progress < 1.0
         )
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Within it, operators use the cores that suit the model."""
+        return operator_threads(1 if is_narrow(self.shape.dim) else cores())
+
+    @property
+    def length(self) -> int:
+        """Positions of a sequence at this point of the run."""
+        return sequence_length(self.shape.max_seq_len, self.progress, self.config.batch.growth)
 
     def step(self) -> dict[str, Any]:
         """One update of the weights; returns its line for the metrics, without the speed."""
-        rate = learning_rate(self.config, self.iteration, self.progress)
-        length = self.config.sequence_length(self.progress)
-        batch_size = self.config.batch_size * (self.config.model.max_seq_len // length)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for _ in range(self.config.accumulation):
-            _, loss = self.model(*self.batches.draw(batch_size, length))
-            (loss / self.config.accumulation).backward()
-            total += loss.item() / self.config.accumulation
-        if not math.isfinite(total):
+        config, progress, length = self.config, self.progress, self.length
+        count = config.batch.sequences * (self.shape.max_seq_len // length)
+        schedule = config.schedule
+        factor = learning_rate_factor(self.iteration, progress, warmup=schedule.warmup, final=schedule.final)
+        self.model.train()
+        self._seed_dropout()
+        self.optimizers.zero_grad()
+        accumulation = config.batch.accumulation
+        loss = 0.0
+        for part in range(accumulation):
+            batch = self.batches.draw(count, length)
+            loss += self.gradients.add(*batch, 1.0 / accumulation, last=part == accumulation - 1) / accumulation
+        if not math.isfinite(loss):
             raise LlgenError(
-                f"the loss became {total} at iteration {self.iteration + 1}: training diverged",
-                f"an --lr below {self.config.learning_rate:g}",
+                f"the loss became {loss} at iteration {self.iteration + 1}: training diverged",
+                f"optimizer.learning_rate below {config.learning_rate:g}",
             )
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.clip_norm)
+        self.optimizers.step(factor)
         self.iteration += 1
-        tokens = batch_size * length * self.config.accumulation
-        return {"iter": self.iteration, "loss": total, "lr": rate, "tokens": tokens}
+        self.average.update(self.iteration)
+        tokens = count * length * accumulation
+        return {"iter": self.iteration, "loss": loss, "lr": factor * config.learning_rate, "tokens": tokens}
 
-    @torch.inference_mode()
+    def _seed_dropout(self) -> None:
+        """What is dropped follows from the iteration and the process, so that a continued run drops the same."""
+        if self.config.batch.dropout:
+            torch.manual_seed((self.config.seed << 40) + (self.iteration << 12) + self.processes.rank)
+
+    @torch.no_grad()
     def evaluate(self) -> float:
-        """Mean loss over the held-out batches."""
-        losses: list[Tensor] = [self.model(inputs, targets)[1] for inputs, targets in self.held_out]
-        return float(torch.stack(losses).mean())
+        """Mean cross-entropy over the held-out batches, as far as sequences reach by now.
+
+        A model that has only seen short sequences fails behind them, which says nothing of what it has learned.
+        """
+        self.model.eval()
+        device = self.processes.device
+        losses: list[float] = []
+        with self.average.applied(), arithmetic(device, self.dtype):
+            for batch in self.held_out:
+                inputs, targets = (part[:, : self.length] for part in batch)
+                losses.append(float(cross_entropy(self.model(inputs.to(device)), targets.to(device))))
+        return self.processes.mean(sum(losses) / len(losses))
+
+    def _is_best(self, held_out_loss: float) -> bool:
+        """Whether no evaluation was better so far; one of longer sequences always is."""
+        better = (-self.length, held_out_loss) < (-self.best_length, self.best_loss)
+        if better:
+            self.best_length, self.best_loss = self.length, held_out_loss
+        return better
+
+    def _sample(self) -> str | None:
+        """A few words for whoever watches; none where the weights are divided."""
+        evaluation = self.config.evaluation
+        if evaluation.prompt is None or self.config.hardware.shard or not self.processes.leads:
+            return None
+        self.model.eval()
+        with self.average.applied():
+            return sample_text(self.model, self.vocabulary, evaluation.prompt, evaluation.sample_tokens)
+
+    def _logs(self) -> Path | None:
+        return self.directory if self.processes.leads else None
 
     # ---------------------------------------------------------------------------------------------- checkpoints
 
-    def save(self) -> None:
-        """Write `checkpoint.pt`; it is the old one or the new one, never half of either."""
+    def save(self, *, best: bool = False) -> None:
+        """Write `last.pt`; and `best.pt`, the weights alone, when the evaluation just done was the best so far."""
         state = {
-            "format": _CHECKPOINT_FORMAT,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": weights(self.model),
+            "optimizers": optimizer_state(self.model, self.optimizers),
             "batches": self.batches.state,
             "iteration": self.iteration,
             "seconds": self.seconds,
+            "best_loss": self.best_loss,
+            "best_length": self.best_length,
         }
-        temporary = self.directory / "checkpoint.pt.new"
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.directory / "checkpoint.pt")
+        with self.average.applied():
+            averaged = weights(self.model) if self.average.tensors else state["model"]
+            if self.average.tensors:
+                state["average"] = averaged
+        if self.processes.leads:
+            if best:
+                write_checkpoint({"model": averaged, "iteration": self.iteration}, self.directory / BEST)
+            write_checkpoint(state, self.directory / LAST)
 
     def load(self) -> None:
-        """Go back to the checkpoint, and forget the metrics that came after it."""
-        path = self.directory / "checkpoint.pt"
-        state = read_checkpoint_file(path)
+        """Go back to `last.pt`; raises LlgenError when it does not fit the configuration."""
+        path = self.directory / LAST
+        state = read_checkpoint(path)
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average.tensors:
+                set_weights(self.model, state["average"])
+                self.average.reset()
+            set_weights(self.model, state["model"])
+            set_optimizer_state(self.model, self.optimizers, state["optimizers"])
             self.batches.state = state["batches"]
             self.iteration, self.seconds = int(state["iteration"]), float(state["seconds"])
+            self.best_loss, self.best_length = float(state["best_loss"]), int(state["best_length"])
         except (KeyError, ValueError, RuntimeError) as error:
-            raise LlgenError(f"'{path}' does not fit this run's config.json: {error}", "start a new run") from error
-        metrics = self.directory / "metrics.jsonl"
-        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
-        metrics.write_text("".join(lines[: self.iteration]), encoding="utf-8")
-
-
-def read_checkpoint_file(path: Path) -> dict[str, Any]:
-    """The contents of a `checkpoint.pt`, read without running code that it may hold."""
-    try:
-        state = torch.load(path, weights_only=True)
-    except FileNotFoundError as error:
-        raise LlgenError(f"'{path.parent}' has no {path.name}", "is this a training run?") from error
-    except Exception as error:  # torch.load raises whatever the bytes lead it to
-        raise LlgenError(f"'{path}' is not a readable checkpoint: {error}", "start a new run") from error
-    if not isinstance(state, dict) or state.get("format") != _CHECKPOINT_FORMAT:
-        raise LlgenError(f"'{path}' is not a checkpoint of this version of llgen", "start a new run")
-    return state
-
-
-# ----------------------------------------------------------------------------------------------------- the optimiser
-
-
-def make_optimizer(model: Llama, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW in which matrices decay and gains do not."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
-    gains = [parameter for parameter in model.parameters() if parameter.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": gains, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
-
-
-def learning_rate(config: TrainConfig, iteration: int, progress: float) -> float:
-    """A linear rise over `warmup` iterations, under a cosine from the peak to the final rate."""
-    floor = config.final_learning_rate
-    cosine = floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    rise = min(1.0, (iteration + 1) / (config.warmup + 1))
-    return config.learning_rate * rise * cosine
-
-
-@contextmanager
-def suitable_threads(dim: int) -> Iterator[None]:
-    """One thread for a narrow model, whose operators are over before a second one has begun; else as many as there are.
-
-    The number decides how sums are divided, so it must follow from the model alone: a resumed run repeats the losses.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if dim < _PARALLEL_FROM_DIM else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that an iteration is never cut in half; the second one interrupts."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may handle signals
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, previous)
+            reason = str(error).partition("\n")[0]
+            raise LlgenError(f"'{path}' does not fit this run's config.json: {reason}", "start a new run") from error

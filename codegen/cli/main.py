@@ -16,7 +16,11 @@ from ..errors import ExitCode, LlgenError
 # and nothing but training imports torch.
 _COMMANDS = {
     "train": "train",
+    "eval": "evaluate",
+    "data": "data",
+    "tokenizer": "tokenizer",
     "import": "importing",
+    "export": "export",
     "inspect": "inspect",
     "build": "build",
     "run": "run",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from llgen.codegen.errors import UsageError
+from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.quantize import SCHEMES
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
@@ -35,6 +36,12 @@ def say(text: str) -> None:
 def answer(value: dict[str, Any]) -> None:
     """The answer for a program."""
     click.echo(json.dumps(value))
+
+
+def need_torch() -> None:
+    """Raise LlgenError where PyTorch, which not every user needs, is not installed."""
+    if not find_spec("torch"):
+        raise LlgenError("training needs PyTorch, which is not installed", "pip install 'llgen[train]'")
 
 
 @contextmanager

@@ -3,148 +3,129 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.errors import UsageError
 
-from .options import answer, json_option, say
+from .options import answer, json_option, kib, need_torch, say
 
 if TYPE_CHECKING:  # training alone imports torch
-    from llgen.trainer.progress import Reporter
+    from llgen.trainer.config import TrainConfig
     from llgen.trainer.train import TrainResult
 
-_STORIES = 30_000
+_DEFAULT_PRESET = "stories-260k"
 _INTERRUPTED = 130
-_STILL_OPEN_ON_RESUME = {"resume", "output", "iterations", "minutes", "as_json"}
+_FOLDER = click.Path(path_type=Path)
 
-
-def _at_least(low: int) -> click.IntRange:
-    return click.IntRange(min=low)
+# Options that are short for a setting.
+_SETTINGS = {
+    "data": ("data", "source"),
+    "tokenizer": ("data", "tokenizer"),
+    "iterations": ("schedule", "iterations"),
+    "minutes": ("schedule", "minutes"),
+    "start": ("start", "model"),
+    "lora": ("start", "lora"),
+    "teacher": ("start", "teacher"),
+    "seed": ("seed",),
+}
 
 
 @click.command(name="train")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="A text file, or a folder of .txt files.  [default: stories made up by llgen]",
-)
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
-@click.option("--iterations", type=_at_least(1), help="Steps of the optimiser.")
-@click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Time to train, instead.  [default: 2]")
-@click.option("--vocab-size", type=_at_least(1), default=512, show_default=True, help="Pieces of the tokenizer.")
-@click.option("--dim", type=_at_least(1), default=64, show_default=True, help="Width of the model.")
-@click.option("--layers", type=_at_least(1), default=5, show_default=True, help="Decoder layers.")
-@click.option("--heads", type=_at_least(1), default=8, show_default=True, help="Query heads; divides --dim.")
-@click.option("--kv-heads", type=_at_least(1), help="Key and value heads; divides --heads.  [default: half of them]")
-@click.option("--hidden", type=_at_least(1), help="Width of the feed-forward.  [default: 8/3 of --dim]")
-@click.option("--context", type=_at_least(2), default=512, show_default=True, help="Positions of a sequence.")
-@click.option("--batch", type=_at_least(1), default=2, show_default=True, help="Sequences of full length at once.")
-@click.option("--accumulate", type=_at_least(1), default=1, show_default=True, help="Batches a step.")
-@click.option("--lr", type=float, help="Peak learning rate.  [default: 0.008 at --dim 64, less the wider]")
-@click.option("--warmup", type=_at_least(0), default=50, show_default=True, help="Steps until the peak.")
-@click.option("--weight-decay", type=float, default=0.1, show_default=True)
-@click.option("--eval-interval", type=_at_least(1), default=500, show_default=True, help="Steps between evaluations.")
-@click.option("--seed", type=_at_least(0), default=1, show_default=True)
+@click.argument("config", required=False, type=_FOLDER)
+@click.option("-o", "--output", type=_FOLDER, help="Folder of the run.  [required, but for --dry-run]")
+@click.option("--preset", help=f"Settings to build on, by the size of the model.  [default: {_DEFAULT_PRESET}]")
+@click.option("--data", help="Text, JSONL, a folder of them, gzip or zstd.  [default: stories made up by llgen]")
+@click.option("--tokenizer", help="A tokenizer.model.  [default: one trained on the data]")
+@click.option("--iterations", type=click.IntRange(min=1), help="Steps of the optimiser.")
+@click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Time to train, instead.")
+@click.option("--from", "start", metavar="MODEL", help="A model directory to fine-tune.")
+@click.option("--lora", type=click.IntRange(min=1), metavar="RANK", help="Fine-tune adapters, merged at the end.")
+@click.option("--teacher", metavar="MODEL", help="A model directory to distil from.")
+@click.option("--shard", is_flag=True, help="Under torchrun: divide the model among processes (FSDP).")
+@click.option("--seed", type=click.IntRange(min=0), help="Of weights and batches.  [default: 1]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--stop-after", type=click.IntRange(min=1), metavar="N", help="End this call after N iterations.")
+@click.option("--dry-run", is_flag=True, help="Say what it would take, and do nothing.")
+@click.option("--target", default="cortex_m7", show_default=True, help="With --dry-run: where the model is to live.")
 @json_option
-@click.pass_context
-def command(ctx: click.Context, /, output: Path, resume: bool, as_json: bool, **options: object) -> int:
-    """Train a model on --data and write it to RUN/model.
+def command(
+    config: Path | None,
+    output: Path | None,
+    preset: str | None,
+    settings: tuple[str, ...],
+    shard: bool,
+    stop_after: int | None,
+    dry_run: bool,
+    target: str,
+    as_json: bool,
+    **shortcuts: object,
+) -> int:
+    """Train a model, as CONFIG, a TOML file, says, and write it to RUN/model.
 
-    Ctrl-C stops after the iteration at hand; --resume goes on from there, to the same losses.
-    In a file, a line <|endoftext|> parts two documents where there is one; otherwise blank lines do.
+    The same command goes on where Ctrl-C, or anything else, ended it, to the same losses. Several machines: the same
+    command under torchrun. doc/training.md lists the settings.
     """
-    try:
-        import torch  # noqa: F401  (is it there?)
-    except ModuleNotFoundError as error:
-        raise LlgenError("training needs PyTorch, which is not installed", "pip install 'llgen[train]'") from error
+    need_torch()
+    asked = _configuration(config, preset, settings, shortcuts, shard)
+    if dry_run:
+        return _dry_run(asked, target, as_json)
+    if output is None:
+        raise UsageError("a run needs a folder", "-o FOLDER")
+    return _train(output, asked, stop_after, as_json)
+
+
+def _configuration(
+    path: Path | None, preset: str | None, settings: tuple[str, ...], shortcuts: dict[str, object], shard: bool
+) -> TrainConfig:
+    from llgen.trainer.layers import layered, read_config_file, read_preset, setting
+
+    layers: list[dict[str, Any]] = []
+    file = {} if path is None else read_config_file(path)
+    preset = preset or file.pop("preset", None if file or shortcuts["start"] else _DEFAULT_PRESET)
+    if preset is not None:
+        layers.append(read_preset(preset))
+    layers.append(file)
+    for name, place in _SETTINGS.items():
+        value = shortcuts[name]
+        if value is not None:
+            for key in reversed(place):
+                value = {key: value}
+            layers.append(value)  # type: ignore[arg-type]  # a mapping, after the loop
+    if shard:
+        layers.append({"hardware": {"shard": True}, "optimizer": {"name": "adamw"}})
+    layers += [setting(text) for text in settings]
+    return layered(layers)
+
+
+def _train(run: Path, asked: TrainConfig, stop_after: int | None, as_json: bool) -> int:
     from llgen.trainer.export import export_run
+    from llgen.trainer.processes import leads
     from llgen.trainer.progress import ConsoleReporter
+    from llgen.trainer.run import train
 
-    if options["iterations"] is not None and options["minutes"] is not None:
-        raise UsageError("--iterations and --minutes both say when training ends", "give one of them")
-    reporter = ConsoleReporter()
-    result = _resume(ctx, output, reporter) if resume else _start(ctx, output, reporter)
-    model = output / "model"
+    result = train(run, asked, ConsoleReporter(), stop_after=stop_after)
+    if not leads():
+        return 0
+    model = run / "model"
     if not result.interrupted:
-        export_run(output, model)
+        export_run(run, model)
     if as_json:
-        answer(_as_json(result, output, model))
-    _tell(result, output, model)
-    return _INTERRUPTED if result.interrupted else 0
-
-
-def _start(ctx: click.Context, run: Path, reporter: Reporter) -> TrainResult:
-    from llgen.trainer.config import TrainConfig, usual_learning_rate
-    from llgen.trainer.prepare import prepare
-    from llgen.trainer.train import refuse_existing_run, start_run
-
-    given = ctx.params
-    config = TrainConfig(
-        model=_shape(ctx),
-        iterations=given["iterations"],
-        max_seconds=_seconds(ctx, default=2.0),
-        batch_size=given["batch"],
-        accumulation=given["accumulate"],
-        learning_rate=given["lr"] if given["lr"] is not None else usual_learning_rate(given["dim"]),
-        warmup=given["warmup"],
-        weight_decay=given["weight_decay"],
-        seed=given["seed"],
-        eval_interval=given["eval_interval"],
-    )
-    refuse_existing_run(run)
-    vocabulary, dataset = prepare(
-        given["data"], given["vocab_size"], given["context"], reporter, stories=_STORIES, seed=given["seed"]
-    )
-    reporter.stage(f"training {config.model.parameter_count:,} parameters on {len(dataset.train):,} tokens")
-    return start_run(run, config, dataset, vocabulary, reporter)
-
-
-def _resume(ctx: click.Context, run: Path, reporter: Reporter) -> TrainResult:
-    from llgen.trainer.train import resume_run
-
-    for name in ctx.params:
-        if name not in _STILL_OPEN_ON_RESUME and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} was settled when the run began", f"leave {option} out, or start a new run")
-    return resume_run(run, reporter, iterations=ctx.params["iterations"], max_seconds=_seconds(ctx, default=None))
-
-
-def _shape(ctx: click.Context) -> ModelConfig:
-    given = ctx.params
-    dim, heads = given["dim"], given["heads"]
-    if dim % heads:
-        raise UsageError(f"--dim is {dim}, which --heads {heads} does not divide", f"--dim {-(-dim // heads) * heads}")
-    return ModelConfig(
-        dim=dim,
-        hidden_dim=given["hidden"] or -(-dim * 8 // 12) * 4,  # 8/3 of dim, rounded up to a multiple of 4
-        n_layers=given["layers"],
-        n_heads=heads,
-        n_kv_heads=given["kv_heads"] or max(1, heads // 2 if heads % 2 == 0 else heads),
-        head_dim=dim // heads,
-        vocab_size=given["vocab_size"],
-        max_seq_len=given["context"],
-    )
-
-
-def _seconds(ctx: click.Context, default: float | None) -> float | None:
-    minutes: float | None = ctx.params["minutes"]
-    if minutes is None and ctx.params["iterations"] is None:
-        minutes = default
-    return None if minutes is None else minutes * 60.0
+        answer(_as_json(result, run, model))
+    _tell(result, run, model)
+    return _INTERRUPTED if result.interrupted and stop_after is None else 0
 
 
 def _as_json(result: TrainResult, run: Path, model: Path) -> dict[str, object]:
+    known = result.best_loss != float("inf")
     return {
         "run": str(run),
         "model": None if result.interrupted else str(model),
         "iterations": result.iteration,
-        "held_out_loss": result.held_out_loss,
+        "held_out_loss": result.best_loss if known else None,
         "seconds": round(result.seconds, 3),
         "tokens_per_second": round(result.tokens_per_second, 1),
         "interrupted": result.interrupted,
@@ -153,12 +134,56 @@ def _as_json(result: TrainResult, run: Path, model: Path) -> dict[str, object]:
 
 def _tell(result: TrainResult, run: Path, model: Path) -> None:
     if result.interrupted:
-        say(f"stopped after iteration {result.iteration}; held-out loss {result.held_out_loss:.3f} nats/token")
-        say(f"go on with: llgen train -o {shlex.quote(str(run))} --resume")
+        say(f"stopped after iteration {result.iteration:,}; go on with the same command:")
+        say("  " + shlex.join(["llgen", *sys.argv[1:]]))
         return
     say(
-        f"held-out loss {result.held_out_loss:.3f} nats/token after {result.iteration:,} iterations"
+        f"held-out loss {result.best_loss:.3f} nats/token after {result.iteration:,} iterations"
         f" ({result.seconds:.0f} s, {result.tokens_per_second:,.0f} tokens/s)"
     )
     say(f"wrote {model}")
     say(f"next: llgen build {shlex.quote(str(model))} -o out")
+
+
+def _dry_run(asked: TrainConfig, target: str, as_json: bool) -> int:
+    from llgen.codegen.estimate import estimate as estimate_target
+    from llgen.codegen.quantize import SCHEMES
+    from llgen.codegen.vocabulary import Vocabulary
+    from llgen.targets.schema import load_target
+    from llgen.trainer.estimate import estimate
+    from llgen.trainer.start import with_shape_of_start
+
+    asked = with_shape_of_start(asked)
+    facts, need = load_target(target), estimate(asked)
+    tokenizer = asked.data.tokenizer
+    vocabulary = None if tokenizer is None else Vocabulary.from_file(Path(tokenizer))
+    sizes = {scheme: estimate_target(asked.model.resolved(), facts, scheme, vocabulary) for scheme in SCHEMES}
+    if as_json:
+        answer(
+            {
+                "parameters": need.parameters,
+                "trained_parameters": need.trained,
+                "tokens_per_iteration": need.tokens_per_iteration,
+                "memory_bytes": need.memory,
+                "target": facts.name,
+                "schemes": {
+                    scheme: {"flash_bytes": size.flash_bytes, "ram_bytes": size.ram_bytes, "fits": not size.complaint}
+                    for scheme, size in sizes.items()
+                },
+            }
+        )
+        return 0
+    trained = "" if need.trained == need.parameters else f", {need.trained:,} of them trained"
+    say(f"parameters  {need.parameters:,}{trained}")
+    say(f"tokens      {need.tokens_per_iteration:,} an iteration")
+    say(
+        f"memory      {kib(need.memory)}: weights {need.weights:,}, gradients {need.gradients:,},"
+        f" optimiser {need.optimizer:,}, activations {need.activations:,}"
+    )
+    for scheme, size in sizes.items():
+        without = "" if vocabulary else " and the tokenizer's tables"
+        say(f"{scheme} on {facts.name}: flash {kib(size.flash_bytes)}{without}, RAM {kib(size.ram_bytes)}")
+        if size.complaint is not None:
+            say(f"  does not fit: {size.complaint.message}")
+            say(f"  try: {size.complaint.hint}")
+    return 0

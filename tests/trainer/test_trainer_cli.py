@@ -14,25 +14,28 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
+from runs import STORIES
 
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.train import command
 from llgen.codegen.errors import ExitCode, LlgenError
-from llgen.trainer.data import made_up_documents
 from llgen.trainer.progress import ConsoleReporter
 
-SMALL_SHAPE = "--dim 16 --heads 2 --kv-heads 1 --layers 1 --context 32 --vocab-size 300"
-SMALL = f"{SMALL_SHAPE} --batch 2 --warmup 2 --eval-interval 4".split(" ")
+SMALL = [
+    *("--set", "model.dim=16", "--set", "model.n_heads=2", "--set", "model.n_kv_heads=1", "--set", "model.n_layers=1"),
+    *("--set", "model.hidden_dim=44", "--set", "model.max_seq_len=32", "--set", "model.vocab_size=300"),
+    *("--set", "schedule.warmup=2", "--set", "evaluation.interval=4", "--set", "evaluation.batches=2"),
+]
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "stories.txt"
-    path.write_text("\n\n".join(made_up_documents(seed=5, count=60)), encoding="utf-8")
+    path.write_text("\n\n".join(STORIES), encoding="utf-8")
     return path
 
 
-def train(*arguments: str | Path) -> Result:
+def train(*arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
@@ -42,51 +45,89 @@ def test_trains_on_a_file_and_says_what_next(text: Path, tmp_path: Path) -> None
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "held-out loss" in result.stderr
+    assert "  Once upon a time" in result.stderr
     assert result.stderr.endswith(f"next: llgen build '{run}/model' -o out\n")
     config = load_checkpoint(run / "model").config
     assert (config.dim, config.hidden_dim, config.head_dim, config.n_kv_heads) == (16, 44, 8, 1)
     assert (config.max_seq_len, config.vocab_size) == (32, 300)
 
 
-def test_resumes_to_a_new_end_and_answers_in_json(text: Path, tmp_path: Path) -> None:
-    train("--data", text, "-o", tmp_path / "run", "--iterations", "4", *SMALL)
-    result = train("-o", tmp_path / "run", "--resume", "--iterations", "6", "--json")
-    answer = json.loads(result.stdout)
+def test_the_same_command_goes_on_and_answers_in_json(text: Path, tmp_path: Path) -> None:
+    arguments = ["--data", text, "-o", tmp_path / "run", "--iterations", "6", *SMALL, "--json"]
+    first = json.loads(train(*arguments, "--stop-after", "2").stdout)
+    assert (first["iterations"], first["interrupted"], first["model"]) == (2, True, None)
+    answer = json.loads(train(*arguments).stdout)
     assert (answer["iterations"], answer["interrupted"]) == (6, False)
     assert answer["model"] == str(tmp_path / "run" / "model")
     assert answer["held_out_loss"] > 0
+    assert json.loads(train(*arguments).stdout)["held_out_loss"] == answer["held_out_loss"]
 
 
-def test_makes_up_stories_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llgen.codegen.cli.train._STORIES", 60)
-    result = train("-o", tmp_path / "run", "--iterations", "2", *SMALL)
+def test_a_configuration_file_is_a_layer_like_the_others(text: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text(
+        f'preset = "stories-1m"\n[data]\nsource = "{text}"\n[model]\nn_layers = 2\ndim = 16\nhidden_dim = 40\n',
+        encoding="utf-8",
+    )
+    few = ["--set", "model.max_seq_len=32", "--set", "model.vocab_size=300", "--set", "evaluation.batches=1"]
+    train(config, "-o", tmp_path / "run", "--iterations", "1", "--set", "model.hidden_dim=44", *few)
+    made = load_checkpoint(tmp_path / "run" / "model").config
+    assert (made.n_layers, made.dim, made.hidden_dim, made.n_heads) == (2, 16, 44, 8)
+
+
+def test_makes_up_stories_without_data(tmp_path: Path) -> None:
+    result = train("-o", tmp_path / "run", "--iterations", "2", "--set", "data.stories=60", *SMALL)
     assert "making up 60 stories" in result.stderr
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_a_dry_run_tells_sizes_and_writes_nothing(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = train("--preset", "stories-15m", "--dry-run", "--target", "cortex_m4f")
+    assert "15,191,712" in told.stderr
+    assert "does not fit" in told.stderr
+    answer = json.loads(train("--dry-run", "--target", "host", "--json").stdout)
+    assert answer["parameters"] == 260_032
+    assert answer["tokens_per_iteration"] == 1024
+    assert answer["memory_bytes"] > 4 * 260_032 * 3
+    assert answer["schemes"]["f32"]["fits"] is True
+    assert answer["schemes"]["f32"]["flash_bytes"] > 4 * 260_032
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fine_tunes_with_adapters(text: Path, tmp_path: Path) -> None:
+    train("--data", text, "-o", tmp_path / "base", "--iterations", "4", *SMALL)
+    arguments = ["--data", text, "--from", tmp_path / "base" / "model", "--lora", "2", "--iterations", "2"]
+    train(*arguments, "-o", tmp_path / "tuned", "--set", "evaluation.batches=1")
+    assert load_checkpoint(tmp_path / "tuned" / "model").config == load_checkpoint(tmp_path / "base" / "model").config
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (["--iterations", "1", "--minutes", "1"], "--iterations and --minutes both say", ExitCode.USAGE),
-        (["--dim", "30"], "--dim is 30, which --heads 8 does not divide", ExitCode.USAGE),
-        (["--kv-heads", "3"], "n_heads is 8, which n_kv_heads 3 does not divide", ExitCode.FAILED),
+        (["--set", "model.dim=30"], r"model\.dim is 30, which model\.n_heads 8 does not divide", ExitCode.FAILED),
+        (["--set", "model.n_kv_heads=3"], "n_heads is 8, which n_kv_heads 3 does not divide", ExitCode.FAILED),
         (["--data", "missing.txt"], "cannot read 'missing.txt'", ExitCode.FAILED),
-        (["--lr", "-1"], "learning_rate is -1.0; it must be above 0", ExitCode.FAILED),
-        (["--resume", "--dim", "32"], "--dim was settled when the run began", ExitCode.USAGE),
-        (["--resume"], "is not a training run", ExitCode.FAILED),
+        (["--set", "optimizer.learning_rate=-1"], r"optimizer\.learning_rate is -1", ExitCode.USAGE),
+        (["--set", "model.dmi=3"], r"there is no setting 'model\.dmi'", ExitCode.USAGE),
+        (["--preset", "huge"], "there is no preset 'huge'", ExitCode.USAGE),
+        (["--lora", "4", "--iterations", "1"], r"start: lora adapts a model", ExitCode.USAGE),
+        (["--from", "missing", "--iterations", "1"], "missing", ExitCode.FAILED),
+        (["missing.toml"], r"cannot read 'missing\.toml'", ExitCode.FAILED),
     ],
 )
 def test_refuses(tmp_path: Path, arguments: list[str], message: str, code: ExitCode) -> None:
     with pytest.raises(LlgenError, match=message) as caught:
         train("-o", tmp_path / "run", *arguments)
     assert caught.value.exit_code == code
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_refuses_a_folder_that_holds_a_run_before_any_work(text: Path, tmp_path: Path) -> None:
+def test_refuses_other_settings_in_a_folder_that_holds_a_run(text: Path, tmp_path: Path) -> None:
     train("--data", text, "-o", tmp_path / "run", "--iterations", "1", *SMALL)
-    with pytest.raises(LlgenError, match="holds a training run already"):
-        train("--data", "missing.txt", "-o", tmp_path / "run")
+    with pytest.raises(LlgenError, match=r"holds a run with seed=1, and 2 was asked for") as caught:
+        train("--data", text, "-o", tmp_path / "run", "--iterations", "1", *SMALL, "--seed", "2")
+    assert caught.value.exit_code == ExitCode.USAGE
 
 
 def test_says_how_to_get_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,16 +148,17 @@ def test_ctrl_c_leaves_a_run_that_goes_on(text: Path, tmp_path: Path) -> None:
     llgen = [sys.executable, "-c", "from llgen.codegen.cli import main; main()"]
     arguments = ["train", "--data", str(text), "-o", str(run), "--iterations", "1000000", *SMALL]
     with subprocess.Popen([*llgen, *arguments], stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.splitlines()[-1] == f"go on with: llgen train -o {run} --resume"
+    assert errors.splitlines()[-1].startswith("  llgen train --data")
+    assert not (run / "model").exists()
     reached = len((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    result = train("-o", run, "--resume", "--iterations", str(reached + 2), "--json")
+    result = train("--data", text, "-o", run, "--iterations", reached + 2, *SMALL, "--json")
     assert json.loads(result.stdout)["iterations"] == reached + 2
 
 
@@ -127,7 +169,7 @@ def test_progress_is_plain_lines_off_a_terminal_and_a_bar_on_one() -> None:
         reporter.stage("reading [stories]")
         for iteration in range(1, 101):
             reporter.step(iteration / 100, iteration, 1.5, 12345.0)
-        reporter.evaluated(100, 1.25)
+        reporter.evaluated(100, 1.25, None)
         reporter.close()
         reporter.close()
     lines = plain.getvalue().splitlines()

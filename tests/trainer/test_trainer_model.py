@@ -11,6 +11,7 @@ from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import LlgenError
 from llgen.trainer.model import Cache, Llama
+from llgen.trainer.objective import cross_entropy
 
 Array = npt.NDArray[np.float64]
 
@@ -78,29 +79,33 @@ def reference_logits(checkpoint: Checkpoint, tokens: list[int]) -> Array:
 def test_agrees_with_a_float64_forward_pass(config: ModelConfig) -> None:
     checkpoint = random_checkpoint(config)
     tokens = [int(token) for token in np.random.default_rng(1).integers(config.vocab_size, size=config.max_seq_len)]
-    logits, loss = Llama.from_checkpoint(checkpoint)(torch.tensor([tokens]))
+    logits = Llama.from_checkpoint(checkpoint)(torch.tensor([tokens]))
     expected = reference_logits(checkpoint, tokens)
-    assert loss is None
     np.testing.assert_allclose(logits[0].detach().numpy(), expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 
-def test_loss_is_the_mean_cross_entropy() -> None:
-    model = Llama.from_checkpoint(random_checkpoint(TIED))
-    tokens = torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]])
+def test_cross_entropy_is_the_mean_over_all_tokens() -> None:
+    logits = Llama.from_checkpoint(random_checkpoint(TIED))(torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]]))
     targets = torch.tensor([[1, 4, 1, 5], [9, 2, 6, 5]])
-    logits, loss = model(tokens, targets)
     chosen = logits.log_softmax(-1).gather(-1, targets[..., None])
-    torch.testing.assert_close(loss, -chosen.mean())
+    torch.testing.assert_close(cross_entropy(logits, targets), -chosen.mean())
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model = Llama.from_checkpoint(random_checkpoint(TIED), dropout=0.5)
+    tokens = torch.tensor([[3, 1, 4]])
+    assert torch.equal(model.eval()(tokens), Llama.from_checkpoint(random_checkpoint(TIED))(tokens))
+    assert not torch.equal(model.train()(tokens), model(tokens))
 
 
 @pytest.mark.parametrize("config", [ODD, TIED], ids=["odd sizes, untied", "tied"])
 def test_steps_through_the_cache_equal_the_whole(config: ModelConfig) -> None:
     model = Llama.from_checkpoint(random_checkpoint(config))
     tokens = torch.arange(12)[None] % config.vocab_size
-    whole = model(tokens)[0]
+    whole = model(tokens)
     cache = Cache.empty(config)
     with torch.inference_mode():
-        parts = [model(part, cache=cache)[0] for part in tokens.split([5, 1, 4, 1, 1], dim=1)]
+        parts = [model(part, cache) for part in tokens.split([5, 1, 4, 1, 1], dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-4)
 
 

@@ -1,0 +1,164 @@
+"""`llgen data`: text, or TinyStories, as tokens on disk that many runs can share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from llgen.codegen.errors import UsageError
+from llgen.codegen.vocabulary import Vocabulary
+
+from .options import answer, json_option, need_torch, say
+
+if TYPE_CHECKING:
+    from llgen.trainer.data import Source, TokenizedData
+
+_PATH = click.Path(path_type=Path)
+_field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
+_separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
+_tokenizer_option = click.option("--tokenizer", type=_PATH, help="A tokenizer.model.  [default: one is trained]")
+_vocab_option = click.option(
+    "--vocab-size", type=click.IntRange(min=1), default=512, show_default=True, help="Pieces, when one is trained."
+)
+_held_out_option = click.option(
+    "--held-out", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True, help="Share kept back."
+)
+
+
+@click.group("data")
+def command() -> None:
+    """Tokenise text once, for many runs; or show what a folder of tokens holds."""
+
+
+@command.command()
+@click.argument("source", type=_PATH)
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder of the tokens.")
+@_tokenizer_option
+@_vocab_option
+@_field_option
+@_separator_option
+@_held_out_option
+@json_option
+def prepare(
+    source: Path,
+    output: Path,
+    tokenizer: Path | None,
+    vocab_size: int,
+    field: str | None,
+    separator: str | None,
+    held_out: float,
+    as_json: bool,
+) -> None:
+    """Tokenise SOURCE: text, JSON lines, a folder of them, gzip or zstd.
+
+    The same command goes on where an interruption ended it. Train on it with `llgen train --data FOLDER`.
+    """
+    need_torch()
+    from llgen.trainer.data import Source
+
+    _prepare(Source(source, field, separator), output, tokenizer, vocab_size, held_out, as_json)
+
+
+@command.command()
+@click.option("-o", "--output", type=_PATH, required=True, help="Folder of the tokens.")
+@click.option("--texts", type=_PATH, help="Folder of the downloaded texts.  [default: OUTPUT/texts]")
+@_tokenizer_option
+@_vocab_option
+@json_option
+def tinystories(output: Path, texts: Path | None, tokenizer: Path | None, vocab_size: int, as_json: bool) -> None:
+    """Download TinyStories (2.2 GB) and tokenise it; without a network, say what to download by hand."""
+    need_torch()
+    from llgen.trainer.data import Source
+    from llgen.trainer.data.tinystories import fetch
+
+    with _bar("downloading") as (progress, task):
+        files = fetch(texts or output / "texts", lambda have, whole: progress.update(task, completed=have, total=whole))
+    # The training file alone: the other one is for `llgen eval`.
+    _prepare(Source(files[0]), output, tokenizer, vocab_size, 0.005, as_json)
+    say(f"evaluate with: llgen eval MODEL --data {files[1]}")
+
+
+@command.command()
+@click.argument("directory", type=_PATH)
+@json_option
+def show(directory: Path, as_json: bool) -> None:
+    """Say what a folder of tokens holds."""
+    need_torch()
+    from llgen.trainer.data import open_tokenized
+
+    _tell(open_tokenized(directory), directory, as_json)
+
+
+def _prepare(
+    source: Source, output: Path, tokenizer: Path | None, vocab_size: int, held_out: float, as_json: bool
+) -> None:
+    from llgen.trainer.data import tokenize
+    from llgen.trainer.tokenizer import train_tokenizer
+
+    if output.is_file():
+        raise UsageError(f"'{output}' is a file", "-o FOLDER")
+    size = source.size()
+    output.mkdir(parents=True, exist_ok=True)
+    kept = output / "tokenizer.model"
+    with _bar("tokenising") as (progress, task):
+        progress.update(task, total=size)
+        if tokenizer is not None:
+            vocabulary = Vocabulary.from_file(tokenizer)
+        else:
+            progress.update(task, description="training a tokenizer")
+            vocabulary = train_tokenizer(source.documents(), vocab_size)
+            progress.update(task, description="tokenising")
+        temporary = output / "tokenizer.model.new"
+        temporary.write_bytes(vocabulary.proto)
+        temporary.replace(kept)
+        documents = source.documents(lambda read: progress.update(task, completed=read))
+        data = tokenize(documents, vocabulary, output, held_out=held_out, key=source.fingerprint())
+    _tell(data, output, as_json)
+
+
+def _tell(data: TokenizedData, directory: Path, as_json: bool) -> None:
+    parts = {"train": data.train, "held_out": data.held_out}
+    facts = {
+        name: {
+            "documents": len(part.starts),
+            "tokens": len(part),
+            "text_bytes": part.text_bytes,
+            "bytes_per_token": round(part.text_bytes / max(len(part), 1), 4),
+            "shards": len(part.shards),
+        }
+        for name, part in parts.items()
+    }
+    if as_json:
+        answer({"directory": str(directory), "vocab_size": data.vocab_size, **facts})
+        return
+    for name, fact in facts.items():
+        say(
+            f"{name.replace('_', ' '):9} {fact['documents']:>12,} documents {fact['tokens']:>14,} tokens"
+            f" {fact['text_bytes']:>15,} bytes, {fact['bytes_per_token']:.3f} a token"
+        )
+    say(f"next: llgen train --data {directory} -o run --set model.vocab_size={data.vocab_size}")
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[tuple[Progress, TaskID]]:
+    """A bar of bytes on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        yield progress, progress.add_task(what, total=None)

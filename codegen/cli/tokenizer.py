@@ -1,0 +1,143 @@
+"""`llgen tokenizer`: train one, look at one, and see what a larger vocabulary saves and costs."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from llgen.codegen.errors import UsageError
+from llgen.codegen.tokenizer_tables import tabulate
+from llgen.codegen.vocabulary import Kind, Vocabulary
+
+from .options import answer, json_option, need_torch, say
+
+_PATH = click.Path(path_type=Path)
+_SAMPLE_DOCUMENTS = 20_000
+_HELD_OUT_EVERY = 10
+_field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
+_separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
+
+
+@click.group("tokenizer")
+def command() -> None:
+    """Tokenizers: SentencePiece BPE with byte fallback, of the kind that Llama models use."""
+
+
+@command.command()
+@click.argument("source", type=_PATH)
+@click.option("-o", "--output", type=_PATH, default=Path("tokenizer.model"), show_default=True, help="File to write.")
+@click.option("--vocab-size", type=click.IntRange(min=1), default=512, show_default=True, help="Pieces.")
+@_field_option
+@_separator_option
+def train(source: Path, output: Path, vocab_size: int, field: str | None, separator: str | None) -> None:
+    """Train a tokenizer on SOURCE: text, JSON lines, a folder of them, gzip or zstd."""
+    need_torch()
+    from llgen.trainer.data import Source
+    from llgen.trainer.tokenizer import train_tokenizer
+
+    vocabulary = train_tokenizer(Source(source, field, separator).documents(), vocab_size)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(output.name + ".new")
+    temporary.write_bytes(vocabulary.proto)
+    temporary.replace(output)
+    say(f"wrote {output}: {len(vocabulary)} pieces, {tabulate(vocabulary).size:,} bytes of flash")
+
+
+@command.command()
+@click.argument("tokenizer", type=_PATH)
+@click.argument("text", required=False)
+@json_option
+def show(tokenizer: Path, text: str | None, as_json: bool) -> None:
+    """List the pieces of TOKENIZER, or show how it divides TEXT."""
+    vocabulary = Vocabulary.from_file(tokenizer)
+    ids = list(range(len(vocabulary))) if text is None else vocabulary.encode(text)
+    pieces = [vocabulary.pieces[token] for token in ids]
+    if as_json:
+        rows = [
+            {"id": token, "text": piece.text, "score": piece.score, "kind": piece.kind.name.lower()}
+            for token, piece in zip(ids, pieces, strict=True)
+        ]
+        answer({"pieces": len(vocabulary), "bos": vocabulary.bos_id, "eos": vocabulary.eos_id, "tokens": rows})
+        return
+    for token, piece in zip(ids, pieces, strict=True):
+        kind = "" if piece.kind is Kind.NORMAL else f"  {piece.kind.name.lower()}"
+        click.echo(f"{token:>6}  {piece.text}{kind}")
+
+
+@command.command()
+@click.argument("source", type=_PATH)
+@click.option("--sizes", default="512,1024,2048,4096", show_default=True, help="Vocabularies to train.")
+@click.option("--tokenizer", "given", type=_PATH, multiple=True, help="One that exists, to compare; may be repeated.")
+@click.option("--dim", type=click.IntRange(min=1), default=64, show_default=True, help="Width of the model to come.")
+@_field_option
+@_separator_option
+@json_option
+def compare(
+    source: Path,
+    sizes: str,
+    given: tuple[Path, ...],
+    dim: int,
+    field: str | None,
+    separator: str | None,
+    as_json: bool,
+) -> None:
+    """Compare vocabularies by bytes a token, on text they were not trained on, and by the flash they take.
+
+    More bytes a token are fewer steps a text, and more text in the same context; every piece costs a row of the
+    embedding.
+    """
+    need_torch()
+    from llgen.trainer.data import Source
+    from llgen.trainer.tokenizer import train_tokenizer
+
+    documents = list(islice(Source(source, field, separator).documents(), _SAMPLE_DOCUMENTS))
+    if len(documents) < _HELD_OUT_EVERY:
+        raise UsageError(
+            f"'{source}' has {len(documents)} documents; a comparison needs {_HELD_OUT_EVERY}", "more text"
+        )
+    held_out = documents[::_HELD_OUT_EVERY]
+    learned = [text for index, text in enumerate(documents) if index % _HELD_OUT_EVERY]
+    vocabularies = {str(path): Vocabulary.from_file(path) for path in given}
+    for size in _numbers(sizes):
+        vocabularies[f"trained, {size}"] = train_tokenizer(learned, size)
+    rows = [_measure(name, vocabulary, held_out, dim) for name, vocabulary in vocabularies.items()]
+    if as_json:
+        answer({"dim": dim, "documents": len(documents), "tokenizers": rows})
+        return
+    table = Table("tokenizer", "pieces", "bytes a token", "tables", f"embedding, f32, dim {dim}", "embedding, 8 bits")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(
+            str(row["tokenizer"]),
+            f"{row['pieces']:,}",
+            f"{row['bytes_per_token']:.3f}",
+            f"{row['table_bytes']:,}",
+            f"{row['embedding_f32_bytes']:,}",
+            f"{row['embedding_q8_bytes']:,}",
+        )
+    Console(stderr=True).print(table)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UsageError(f"--sizes is '{text}'", "whole numbers with commas between: 512,1024") from error
+
+
+def _measure(name: str, vocabulary: Vocabulary, texts: list[str], dim: int) -> dict[str, str | int | float]:
+    tokens = sum(len(ids) for ids in vocabulary.processor.encode(texts))
+    spelled = sum(len(text.encode()) for text in texts)
+    return {
+        "tokenizer": name,
+        "pieces": len(vocabulary),
+        "bytes_per_token": round(spelled / tokens, 4),
+        "table_bytes": tabulate(vocabulary).size,
+        "embedding_f32_bytes": len(vocabulary) * dim * 4,
+        "embedding_q8_bytes": len(vocabulary) * (dim + 2),
+    }

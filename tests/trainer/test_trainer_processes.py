@@ -1,0 +1,65 @@
+"""Several processes train what one does: DDP, and FSDP, which divides the weights; two processes over gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import metrics, tiny_config
+
+from llgen.codegen.errors import LlgenError
+from llgen.trainer.export import load_run
+from llgen.trainer.processes import Processes
+from llgen.trainer.run import _require_even_parts, train
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from llgen.trainer.config import TrainConfig
+from llgen.trainer.run import train
+train(Path(sys.argv[1]), TrainConfig.load(Path(sys.argv[2])), stop_after=int(sys.argv[3]))
+"""
+
+
+def train_in_two(run: Path, config: Path, stop_after: int) -> None:
+    script = config.with_suffix(".py")
+    script.write_text(SCRIPT, encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(script), str(run), str(config), str(stop_after)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["whole", "divided"])
+def test_two_processes_agree_with_one(tmp_path: Path, kind: str) -> None:
+    settings = {
+        "optimizer": {"name": "adamw", "ema": 0.9},
+        "batch": {"accumulation": 2},
+        "schedule": {"iterations": 9, "warmup": 4},
+    }
+    one = tiny_config(settings)
+    two = tiny_config(settings, {"hardware": {"shard": kind == "divided"}})
+    train(tmp_path / "one", one)
+    two.save(tmp_path / "two.json")
+    train_in_two(tmp_path / "two", tmp_path / "two.json", 5)
+    train_in_two(tmp_path / "two", tmp_path / "two.json", 100)  # and going on works
+    ours, theirs = metrics(tmp_path / "two"), metrics(tmp_path / "one")
+    assert [line["iter"] for line in ours] == list(range(1, 10))
+    for our, their in zip(ours, theirs, strict=True):
+        assert our["loss"] == pytest.approx(their["loss"], rel=2e-4), our["iter"]
+        assert our.get("held_out_loss", 0.0) == pytest.approx(their.get("held_out_loss", 0.0), rel=2e-4)
+    expected = load_run(tmp_path / "one").tensors
+    for name, tensor in load_run(tmp_path / "two").tensors.items():
+        assert tensor == pytest.approx(expected[name], abs=5e-3)
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["hardware"]["shard"] is (kind == "divided")
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(LlgenError, match=r"batch\.sequences is 4, which 3 processes do not divide") as caught:
+        _require_even_parts(tiny_config(), Processes(0, 3))
+    assert caught.value.hint == "batch.sequences=6"

@@ -1,0 +1,78 @@
+"""What the arithmetic is done on, in which format, and what it takes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+
+from llgen.codegen.errors import UsageError
+
+from .config import Hardware
+
+_PARALLEL_FROM_DIM = 128
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; of "auto", this process's GPU where there is one.
+
+    Raises UsageError for a device that PyTorch does not know or the machine does not have.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"hardware.device is '{name}': {reason}", "hardware.device=auto") from error
+    return device
+
+
+def choose_dtype(hardware: Hardware, device: torch.device) -> torch.dtype:
+    """The format of products: of "auto", bfloat16 on a GPU that computes in it, else float32."""
+    if hardware.dtype != "auto":
+        return _DTYPES[hardware.dtype]
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if on_gpu else torch.float32
+
+
+def arithmetic(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Within it, products are computed in `dtype` (Micikevicius et al., 2018, arXiv:1710.03740)."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def is_narrow(dim: int) -> bool:
+    """Whether a model's operators are over before a second core has begun with its part of them."""
+    return dim < _PARALLEL_FROM_DIM
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def operator_threads(count: int) -> Iterator[None]:
+    """PyTorch's operators use so many threads; the number decides how sums are divided, and so their last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were taken so far: of the GPU, or by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,82 @@
+"""Muon: momentum whose every update of a matrix is made orthogonal (Jordan et al., 2024).
+
+Described at kellerjordan.github.io/posts/muon.
+
+An orthogonal update moves all directions of a matrix alike, also those that the gradient hardly speaks of. The
+nearest orthogonal matrix is found by a Newton-Schulz iteration: products of small matrices alone. A model's layers
+have the same shapes, so their matrices are stacked and iterated together; one at a time, a narrow model would spend
+more on starting operators than on arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# A quintic that takes singular values between 0 and 1 into [0.7, 1.2] in five steps: near enough to 1 for an update.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+_STEPS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised Nesterov momentum with decoupled weight decay; for matrices alone.
+
+    The update of an [R, C] matrix is scaled by sqrt(max(1, R / C)), so that its effect on an output does not depend on
+    the shape. Raises ValueError for a parameter that is no matrix.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.1
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        for group in self.param_groups:
+            if any(parameter.dim() != 2 for parameter in group["params"]):
+                raise ValueError("Muon updates matrices; give other parameters to AdamW")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[min(parameter.shape), max(parameter.shape)].append(parameter)
+            for matrices in by_shape.values():
+                self._update(matrices, group)
+
+    def _update(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update matrices of one shape, in which [R, C] and [C, R] count as the same."""
+        directions = [self._with_momentum(matrix, group["momentum"]) for matrix in matrices]
+        updates = orthogonalized(torch.stack([lying(direction) for direction in directions]))
+        for matrix, update in zip(matrices, updates, strict=True):
+            rows, columns = matrix.shape
+            matrix.mul_(1.0 - group["lr"] * group["weight_decay"])
+            scale = max(1.0, rows / columns) ** 0.5
+            matrix.add_(update if rows <= columns else update.T, alpha=-group["lr"] * scale)
+
+    def _with_momentum(self, matrix: nn.Parameter, momentum: float) -> Tensor:
+        assert matrix.grad is not None
+        state = self.state[matrix]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(matrix)
+        average = state["momentum"].lerp_(matrix.grad, 1.0 - momentum)
+        return matrix.grad.lerp(average, momentum)  # Nesterov: a look ahead along the average
+
+
+def lying(matrix: Tensor) -> Tensor:
+    """The matrix or its transpose, whichever has no more rows than columns."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+
+
+def orthogonalized(x: Tensor) -> Tensor:
+    """Matrices [N, R, C], R at most C, with their singular values brought near 1."""
+    a, b, c = _QUINTIC
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # no singular value exceeds the Frobenius norm
+    for _ in range(_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x

@@ -1,0 +1,67 @@
+"""What is minimised: cross-entropy with the text, or in part the divergence from a teacher.
+
+Distillation after Hinton, Vinyals and Dean (2015, arXiv:1503.02531).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llgen.codegen.errors import LlgenError
+
+from .model import Llama
+
+Forward = Callable[[Tensor], Tensor]
+"""From tokens [B, T] to logits [B, T, V]."""
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean nats a token of `targets` [B, T] under `logits` [B, T, V]."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+class Objective:
+    """The loss of a batch, in nats a token."""
+
+    def __init__(self, teacher: Llama | None = None, weight: float = 0.5, temperature: float = 1.0) -> None:
+        self._teacher = teacher
+        self._weight = weight
+        self._temperature = temperature
+
+    def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over `inputs` and `targets` [B, T]."""
+        logits = forward(inputs)
+        loss = cross_entropy(logits, targets)
+        if self._teacher is None:
+            return loss
+        with torch.no_grad():
+            wanted = self._teacher(inputs)
+        return (1.0 - self._weight) * loss + self._weight * divergence(logits, wanted, self._temperature)
+
+
+def divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
+    """Mean Kullback-Leibler divergence from the teacher's distributions, times temperature squared.
+
+    The square keeps the gradient's size whatever the temperature. Both are logits [B, T, V].
+    """
+    ours = (logits.flatten(0, 1).float() / temperature).log_softmax(-1)
+    theirs = (wanted.flatten(0, 1).float() / temperature).log_softmax(-1)
+    return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
+
+
+def require_same_vocabulary(teacher: Llama, student: Llama) -> None:
+    """Raise LlgenError when a teacher speaks of other tokens, or of fewer positions."""
+    if teacher.config.vocab_size != student.config.vocab_size:
+        raise LlgenError(
+            f"the teacher has {teacher.config.vocab_size} tokens and the student {student.config.vocab_size}",
+            "data.tokenizer=TEACHER/tokenizer.model gives the student the teacher's",
+        )
+    if teacher.config.max_seq_len < student.config.max_seq_len:
+        raise LlgenError(
+            f"the teacher has {teacher.config.max_seq_len} positions and the student {student.config.max_seq_len}",
+            f"model.max_seq_len={teacher.config.max_seq_len}",
+        )

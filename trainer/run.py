@@ -1,0 +1,151 @@
+"""A run and its directory: begun, or gone on with, by the same call.
+
+The directory holds `config.json`, `tokenizer.model`, `tokens/` (unless the data was tokenised before), `last.pt`,
+`best.pt`, `metrics.jsonl` and `curve.png`: all that going on needs, and all that a person looks at.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from llgen.codegen.errors import UsageError
+
+from .config import TrainConfig
+from .device import choose_device, cores, is_narrow
+from .layers import differences
+from .metrics import METRICS, draw_curve
+from .prepare import prepare, prepared
+from .processes import Processes, joined
+from .progress import Reporter, Silent
+from .start import with_shape_of_start
+from .train import BEST, LAST, Trainer, TrainResult
+
+CONFIG = "config.json"
+_FILES = (CONFIG, "tokenizer.model", LAST, BEST, METRICS, "curve.png")
+_FOLDERS = ("tokens", "tensorboard")
+
+
+def train(
+    directory: Path, asked: TrainConfig, reporter: Reporter | None = None, *, stop_after: int | None = None
+) -> TrainResult:
+    """Begin the run in a directory, or go on with the one that is there, to the same losses as without a break.
+
+    Ctrl-C ends it after the iteration at hand, `stop_after` after so many; calling again goes on. Under `torchrun` all
+    processes call this, and share the work.
+    Raises UsageError when the run that is there was begun with other settings, LlgenError when it cannot be read, when
+    the data is missing or too short, and when the loss diverges.
+    """
+    if asked.schedule.iterations is None and asked.schedule.minutes is None:
+        raise UsageError("training needs an end", "--iterations N, or --minutes M")
+    device = choose_device(asked.hardware.device)
+    with joined(device) as processes, stop_on_interrupt() as stop:
+        talk: Reporter = reporter if reporter is not None and processes.leads else Silent()
+        config = _settled(directory, with_shape_of_start(asked), processes)
+        config.model.resolved()  # what does not go together is refused before any work
+        _require_even_parts(config, processes)
+        try:
+            if processes.leads:
+                prepare(config, directory, talk)
+            processes.wait()
+            trainer = _trainer(directory, config, processes)
+            if processes.leads:
+                config.save(directory / CONFIG)  # after all it speaks of: it makes the directory a run
+            trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+            talk.begins(trained, trainer.train_tokens, trainer.iteration)
+            result = trainer.run(talk, stop, stop_after)
+            if processes.leads and result.iteration:
+                draw_curve(directory)
+        finally:
+            talk.close()
+    return result
+
+
+def _trainer(directory: Path, config: TrainConfig, processes: Processes) -> Trainer:
+    ready = prepared(config, directory)
+    trainer = Trainer(directory, config, ready.data, ready.vocabulary, processes)
+    if (directory / LAST).exists():
+        trainer.load()
+    return trainer
+
+
+def _settled(directory: Path, asked: TrainConfig, processes: Processes) -> TrainConfig:
+    """The configuration with what a new run decides by itself, or an old one has decided.
+
+    Raises UsageError when a run is there that was begun with other settings.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"'{directory}' exists and is a file", "choose another -o")
+    if not (directory / CONFIG).exists():
+        return asked if asked.hardware.replicas else with_replicas(asked, usual_replicas(asked, processes))
+    begun = TrainConfig.load(directory / CONFIG)
+    if asked.hardware.replicas is None:
+        asked = with_replicas(asked, begun.hardware.replicas)
+    changed = differences(begun, asked)
+    if changed:
+        key = changed[0]
+        raise UsageError(
+            f"'{directory}' holds a run with {key}={_value(begun, key)}, and {_value(asked, key)} was asked for",
+            "the settings it was begun with, to go on with it; or another -o",
+        )
+    return asked
+
+
+def usual_replicas(config: TrainConfig, processes: Processes) -> int:
+    """Threads for a narrow model on a CPU; the random choices of dropout allow only one."""
+    alone = processes.world == 1 and processes.device.type == "cpu"
+    suits = alone and is_narrow(config.model.dim) and not config.batch.dropout and not config.hardware.compile
+    return min(cores(), config.batch.sequences) if suits else 1
+
+
+def with_replicas(config: TrainConfig, count: int | None) -> TrainConfig:
+    return config.model_copy(update={"hardware": config.hardware.model_copy(update={"replicas": count})})
+
+
+def _value(config: TrainConfig, key: str) -> object:
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _require_even_parts(config: TrainConfig, processes: Processes) -> None:
+    if config.batch.sequences % processes.world:
+        raise UsageError(
+            f"batch.sequences is {config.batch.sequences}, which {processes.world} processes do not divide",
+            f"batch.sequences={-(-config.batch.sequences // processes.world) * processes.world}",
+        )
+
+
+def clear_run(directory: Path) -> None:
+    """Delete the files of a run, and nothing else that its directory may hold."""
+    for name in _FILES:
+        (directory / name).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(directory / name, ignore_errors=True)
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that an iteration is never cut in half; the second one interrupts."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may handle signals
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, previous)
