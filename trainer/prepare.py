@@ -14,7 +14,7 @@ from .corpus import stories
 from .corpus.words import NAMES
 from .data import Source, TokenizedData, is_tokenized, open_tokenized, tokenize
 from .progress import Reporter
-from .tokenizer import train_tokenizer
+from .tokenizer import SAMPLE_CHARACTERS, kept_tokenizer, train_tokenizer, write_tokenizer
 
 TOKENIZER, TOKENS = "tokenizer.model", "tokens"
 _NAMES_WEIGHT = 2_000
@@ -47,11 +47,11 @@ def prepare(config: TrainConfig, directory: Path, reporter: Reporter) -> None:
     vocabulary = _vocabulary(config, directory, text, reporter)
     reporter.stage(f"tokenising {source}" if source else f"making up {config.data.stories:,} stories")
     data = tokenize(
-        _documents(config, text),
+        _made_up(config) if text is None else text,
         vocabulary,
         directory / TOKENS,
         held_out=config.data.held_out,
-        key=f"stories {config.seed} {config.data.stories}" if text is None else text.fingerprint(),
+        key=_made_up_key(config),
     )
     data.require(config.model.max_seq_len, vocabulary)
 
@@ -63,8 +63,12 @@ def prepared(config: TrainConfig, directory: Path) -> Prepared:
     return Prepared(Vocabulary.from_file(directory / TOKENIZER), open_tokenized(tokens))
 
 
-def _documents(config: TrainConfig, text: Source | None) -> Iterable[str]:
-    return islice(stories(config.seed), config.data.stories) if text is None else text.documents()
+def _made_up(config: TrainConfig) -> Iterable[str]:
+    return islice(stories(config.seed), config.data.stories)
+
+
+def _made_up_key(config: TrainConfig) -> str:
+    return f"{config.data.stories} made-up stories, seed {config.seed}"
 
 
 def _given_tokenizer(config: TrainConfig) -> Path | None:
@@ -78,15 +82,19 @@ def _vocabulary(config: TrainConfig, directory: Path, text: Source | None, repor
     given = _given_tokenizer(config)
     if given is not None:
         return _keep(Vocabulary.from_file(given), directory)
-    reporter.stage(f"training a tokenizer of {config.model.vocab_size:,} pieces")
-    sample = _documents(config, text)
-    if text is None:
-        sample = [*islice(sample, _TOKENIZER_STORIES), *[" ".join(NAMES)] * _NAMES_WEIGHT]
-    return _keep(train_tokenizer(sample, config.model.vocab_size), directory)
+    pieces = config.model.vocab_size
+
+    def make() -> Vocabulary:
+        reporter.stage(f"training a tokenizer of {pieces:,} pieces")
+        if text is not None:
+            return train_tokenizer(text.sample(SAMPLE_CHARACTERS), pieces)
+        few = islice(_made_up(config), _TOKENIZER_STORIES)
+        return train_tokenizer([*few, *[" ".join(NAMES)] * _NAMES_WEIGHT], pieces)
+
+    origin = _made_up_key(config) if text is None else text.fingerprint()
+    return kept_tokenizer(directory / TOKENIZER, f"{origin} {pieces}", make)
 
 
 def _keep(vocabulary: Vocabulary, directory: Path) -> Vocabulary:
-    temporary = directory / f"{TOKENIZER}.new"
-    temporary.write_bytes(vocabulary.proto)
-    temporary.replace(directory / TOKENIZER)
+    write_tokenizer(vocabulary, directory / TOKENIZER)
     return vocabulary

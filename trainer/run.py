@@ -27,7 +27,7 @@ from .start import with_shape_of_start
 from .train import BEST, LAST, Trainer, TrainResult
 
 CONFIG = "config.json"
-_FILES = (CONFIG, "tokenizer.model", LAST, BEST, METRICS, "curve.png")
+_FILES = (CONFIG, "tokenizer.model", "tokenizer.key", LAST, BEST, METRICS, "curve.png")
 _FOLDERS = ("tokens", "tensorboard")
 
 

@@ -7,10 +7,12 @@ line breaks among it, is spelled in bytes, so that every text survives encoding 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import sentencepiece
 
@@ -19,7 +21,7 @@ from llgen.codegen.vocabulary import Vocabulary
 
 _FIXED_PIECES = 3 + 256
 """Unknown, BOS and EOS; and the bytes."""
-_MAX_CHARACTERS = 20_000_000
+SAMPLE_CHARACTERS = 20_000_000
 """BPE merges are settled long before this much text; more would only cost memory."""
 
 
@@ -63,6 +65,35 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Vocabulary:
     return Vocabulary.from_proto(model.getvalue(), "the trained tokenizer")
 
 
+def kept_tokenizer(path: Path, key: str, make: Callable[[], Vocabulary]) -> Vocabulary:
+    """The tokenizer at `path`, if an earlier call with the same key put it there; else what `make` returns, kept there.
+
+    `key` names all that it is made from. The file `tokenizer.key` beside it tells whether both belong together.
+    """
+    note = path.with_suffix(".key")
+    try:
+        if note.read_text(encoding="utf-8") == _note(key, path.read_bytes()):
+            return Vocabulary.from_file(path)
+    except (OSError, UnicodeDecodeError):
+        pass  # there is none
+    vocabulary = make()
+    write_tokenizer(vocabulary, path)
+    note.write_text(_note(key, vocabulary.proto), encoding="utf-8")
+    return vocabulary
+
+
+def write_tokenizer(vocabulary: Vocabulary, path: Path) -> None:
+    """Write a `tokenizer.model`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_bytes(vocabulary.proto)
+    temporary.replace(path)
+
+
+def _note(key: str, proto: bytes) -> str:
+    return hashlib.sha256(key.encode() + b"\0" + proto).hexdigest()
+
+
 def _sample_lines(texts: Iterable[str]) -> list[str]:
     """The lines of the texts, without those that are empty; a line break is never part of a piece."""
     lines: list[str] = []
@@ -71,7 +102,7 @@ def _sample_lines(texts: Iterable[str]) -> list[str]:
         kept = [line for line in text.split("\n") if line.strip()]
         lines += kept
         total += sum(map(len, kept))
-        if total >= _MAX_CHARACTERS:
+        if total >= SAMPLE_CHARACTERS:
             break
     return lines
 

@@ -22,17 +22,21 @@ from rich.progress import (
 from llgen.codegen.errors import UsageError
 from llgen.codegen.vocabulary import Vocabulary
 
-from .options import answer, json_option, need_torch, say
+from .options import answer, json_option, need_torch, say, spinner
 
 if TYPE_CHECKING:
     from llgen.trainer.data import Source, TokenizedData
 
 _PATH = click.Path(path_type=Path)
+_USUAL_PIECES = 512
+"""What suits 260 thousand parameters."""
+_TINYSTORIES_HELD_OUT = 0.005
+"""Of 2.7 million stories, as many as any evaluation looks at."""
 _field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
 _separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
 _tokenizer_option = click.option("--tokenizer", type=_PATH, help="A tokenizer.model.  [default: one is trained]")
 _vocab_option = click.option(
-    "--vocab-size", type=click.IntRange(min=1), default=512, show_default=True, help="Pieces, when one is trained."
+    "--vocab-size", type=click.IntRange(min=1), help=f"Pieces, when one is trained.  [default: {_USUAL_PIECES}]"
 )
 _held_out_option = click.option(
     "--held-out", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True, help="Share kept back."
@@ -57,7 +61,7 @@ def prepare(
     source: Path,
     output: Path,
     tokenizer: Path | None,
-    vocab_size: int,
+    vocab_size: int | None,
     field: str | None,
     separator: str | None,
     held_out: float,
@@ -75,58 +79,79 @@ def prepare(
 
 @command.command()
 @click.option("-o", "--output", type=_PATH, required=True, help="Folder of the tokens.")
-@click.option("--texts", type=_PATH, help="Folder of the downloaded texts.  [default: OUTPUT/texts]")
+@click.option(
+    "--from", "texts", type=_PATH, help="Folder where the texts are, or are downloaded to.  [default: OUTPUT/texts]"
+)
 @_tokenizer_option
 @_vocab_option
 @json_option
-def tinystories(output: Path, texts: Path | None, tokenizer: Path | None, vocab_size: int, as_json: bool) -> None:
-    """Download TinyStories (2.2 GB) and tokenise it; without a network, say what to download by hand."""
+def tinystories(
+    output: Path, texts: Path | None, tokenizer: Path | None, vocab_size: int | None, as_json: bool
+) -> None:
+    """Download TinyStories (2.2 GB) and tokenise it; without a network, say what to download by hand.
+
+    A download that was interrupted is gone on with.
+    """
     need_torch()
     from llgen.trainer.data import Source
     from llgen.trainer.data.tinystories import fetch
 
+    _require_choice(output, tokenizer, vocab_size)
     with _bar("downloading") as (progress, task):
-        files = fetch(texts or output / "texts", lambda have, whole: progress.update(task, completed=have, total=whole))
-    # The training file alone: the other one is for `llgen eval`.
-    _prepare(Source(files[0]), output, tokenizer, vocab_size, 0.005, as_json)
-    say(f"evaluate with: llgen eval MODEL --data {files[1]}")
+        train, valid = fetch(
+            texts or output / "texts", lambda have, whole: progress.update(task, completed=have, total=whole)
+        )
+    _prepare(Source(train), output, tokenizer, vocab_size, _TINYSTORIES_HELD_OUT, as_json)
+    say(f"evaluate with: llgen eval MODEL --data {valid}")
 
 
 @command.command()
 @click.argument("directory", type=_PATH)
 @json_option
 def show(directory: Path, as_json: bool) -> None:
-    """Say what a folder of tokens holds."""
+    """Say what a folder of tokens holds, and whether its files are whole."""
     need_torch()
     from llgen.trainer.data import open_tokenized
 
-    _tell(open_tokenized(directory), directory, as_json)
+    with spinner("reading"):
+        data = open_tokenized(directory, verify=True)
+    _tell(data, directory, as_json)
+
+
+def _require_choice(output: Path, tokenizer: Path | None, vocab_size: int | None) -> None:
+    if output.is_file():
+        raise UsageError(f"'{output}' is a file", "-o FOLDER")
+    if tokenizer is not None and vocab_size is not None:
+        raise UsageError(
+            f"--tokenizer brings its own pieces; --vocab-size {vocab_size} is for one to be trained", "give one of them"
+        )
 
 
 def _prepare(
-    source: Source, output: Path, tokenizer: Path | None, vocab_size: int, held_out: float, as_json: bool
+    source: Source, output: Path, tokenizer: Path | None, vocab_size: int | None, held_out: float, as_json: bool
 ) -> None:
     from llgen.trainer.data import tokenize
-    from llgen.trainer.tokenizer import train_tokenizer
+    from llgen.trainer.tokenizer import SAMPLE_CHARACTERS, kept_tokenizer, train_tokenizer, write_tokenizer
 
-    if output.is_file():
-        raise UsageError(f"'{output}' is a file", "-o FOLDER")
-    size = source.size()
-    output.mkdir(parents=True, exist_ok=True)
-    kept = output / "tokenizer.model"
-    with _bar("tokenising") as (progress, task):
-        progress.update(task, total=size)
+    _require_choice(output, tokenizer, vocab_size)
+    kept, size, pieces = output / "tokenizer.model", source.size(), vocab_size or _USUAL_PIECES
+    with _bar("looking at the text") as (progress, task):
+
+        def told(read: int) -> None:
+            progress.update(task, completed=read, total=size)
+
+        def trained() -> Vocabulary:
+            progress.update(task, description="training a tokenizer")
+            return train_tokenizer(source.sample(SAMPLE_CHARACTERS, told), pieces)
+
         if tokenizer is not None:
             vocabulary = Vocabulary.from_file(tokenizer)
         else:
-            progress.update(task, description="training a tokenizer")
-            vocabulary = train_tokenizer(source.documents(), vocab_size)
-            progress.update(task, description="tokenising")
-        temporary = output / "tokenizer.model.new"
-        temporary.write_bytes(vocabulary.proto)
-        temporary.replace(kept)
-        documents = source.documents(lambda read: progress.update(task, completed=read))
-        data = tokenize(documents, vocabulary, output, held_out=held_out, key=source.fingerprint())
+            vocabulary = kept_tokenizer(kept, f"{source.fingerprint()} {pieces}", trained)
+        progress.update(task, description="tokenising")
+        data = tokenize(source, vocabulary, output, held_out=held_out, told=told)
+    if tokenizer is not None:
+        write_tokenizer(vocabulary, kept)  # last, so that an earlier one stays with its tokens if there are no new ones
     _tell(data, output, as_json)
 
 
@@ -137,13 +162,13 @@ def _tell(data: TokenizedData, directory: Path, as_json: bool) -> None:
             "documents": len(part.starts),
             "tokens": len(part),
             "text_bytes": part.text_bytes,
-            "bytes_per_token": round(part.text_bytes / max(len(part), 1), 4),
+            "bytes_per_token": round(part.text_bytes / max(len(part) - len(part.starts), 1), 4),  # but for BOS
             "shards": len(part.shards),
         }
         for name, part in parts.items()
     }
     if as_json:
-        answer({"directory": str(directory), "vocab_size": data.vocab_size, **facts})
+        answer({"directory": str(directory), "vocab_size": data.vocab_size, "origin": data.recipe.origin, **facts})
         return
     for name, fact in facts.items():
         say(

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from llgen.codegen.errors import UsageError
+from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.tokenizer_tables import tabulate
 from llgen.codegen.vocabulary import Kind, Vocabulary
 
-from .options import answer, json_option, need_torch, say
+from .options import answer, json_option, need_torch, say, spinner
 
 _PATH = click.Path(path_type=Path)
-_SAMPLE_DOCUMENTS = 20_000
 _HELD_OUT_EVERY = 10
+_Q8_SCALE_BYTES = 2
+"""Of a row in scheme q8."""
 _field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
 _separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
 
@@ -37,13 +39,13 @@ def train(source: Path, output: Path, vocab_size: int, field: str | None, separa
     """Train a tokenizer on SOURCE: text, JSON lines, a folder of them, gzip or zstd."""
     need_torch()
     from llgen.trainer.data import Source
-    from llgen.trainer.tokenizer import train_tokenizer
+    from llgen.trainer.tokenizer import SAMPLE_CHARACTERS, train_tokenizer, write_tokenizer
 
-    vocabulary = train_tokenizer(Source(source, field, separator).documents(), vocab_size)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".new")
-    temporary.write_bytes(vocabulary.proto)
-    temporary.replace(output)
+    if output.is_dir():
+        raise UsageError(f"'{output}' is a folder", f"-o {output / 'tokenizer.model'}")
+    with spinner("training a tokenizer"):
+        vocabulary = train_tokenizer(Source(source, field, separator).sample(SAMPLE_CHARACTERS), vocab_size)
+    write_tokenizer(vocabulary, output)
     say(f"wrote {output}: {len(vocabulary)} pieces, {tabulate(vocabulary).size:,} bytes of flash")
 
 
@@ -66,6 +68,9 @@ def show(tokenizer: Path, text: str | None, as_json: bool) -> None:
     for token, piece in zip(ids, pieces, strict=True):
         kind = "" if piece.kind is Kind.NORMAL else f"  {piece.kind.name.lower()}"
         click.echo(f"{token:>6}  {piece.text}{kind}")
+    if text is not None:
+        spelled = len(text.encode())
+        say(f"{len(ids)} tokens for {spelled} bytes: {spelled / max(len(ids), 1):.3f} a token")
 
 
 @command.command()
@@ -92,23 +97,28 @@ def compare(
     """
     need_torch()
     from llgen.trainer.data import Source
-    from llgen.trainer.tokenizer import train_tokenizer
+    from llgen.trainer.tokenizer import SAMPLE_CHARACTERS
 
-    documents = list(islice(Source(source, field, separator).documents(), _SAMPLE_DOCUMENTS))
-    if len(documents) < _HELD_OUT_EVERY:
-        raise UsageError(
-            f"'{source}' has {len(documents)} documents; a comparison needs {_HELD_OUT_EVERY}", "more text"
-        )
-    held_out = documents[::_HELD_OUT_EVERY]
-    learned = [text for index, text in enumerate(documents) if index % _HELD_OUT_EVERY]
+    wanted = _numbers(sizes)
     vocabularies = {str(path): Vocabulary.from_file(path) for path in given}
-    for size in _numbers(sizes):
-        vocabularies[f"trained, {size}"] = train_tokenizer(learned, size)
-    rows = [_measure(name, vocabulary, held_out, dim) for name, vocabulary in vocabularies.items()]
+    with spinner("reading") as progress:
+        documents = list(Source(source, field, separator).sample(SAMPLE_CHARACTERS))
+        if len(documents) < _HELD_OUT_EVERY:
+            raise LlgenError(
+                f"'{source}' has {len(documents)} documents; a comparison needs {_HELD_OUT_EVERY}",
+                "more text, or --separator line",
+            )
+        held_out = documents[::_HELD_OUT_EVERY]
+        learned = [text for index, text in enumerate(documents) if index % _HELD_OUT_EVERY]
+        vocabularies |= _trained(learned, wanted, progress)
+        progress("comparing")
+        rows = [_measure(name, vocabulary, held_out, dim) for name, vocabulary in vocabularies.items()]
     if as_json:
         answer({"dim": dim, "documents": len(documents), "tokenizers": rows})
         return
-    table = Table("tokenizer", "pieces", "bytes a token", "tables", f"embedding, f32, dim {dim}", "embedding, 8 bits")
+    table = Table("tokenizer", "pieces", "bytes a token", "tables", "flash, f32", "flash, q8")
+    table.caption = f"flash: the tables and the embedding, a row of {dim} a piece"
+    table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
@@ -117,8 +127,8 @@ def compare(
             f"{row['pieces']:,}",
             f"{row['bytes_per_token']:.3f}",
             f"{row['table_bytes']:,}",
-            f"{row['embedding_f32_bytes']:,}",
-            f"{row['embedding_q8_bytes']:,}",
+            f"{row['table_bytes'] + row['embedding_f32_bytes']:,}",
+            f"{row['table_bytes'] + row['embedding_q8_bytes']:,}",
         )
     Console(stderr=True).print(table)
 
@@ -130,7 +140,32 @@ def _numbers(text: str) -> list[int]:
         raise UsageError(f"--sizes is '{text}'", "whole numbers with commas between: 512,1024") from error
 
 
-def _measure(name: str, vocabulary: Vocabulary, texts: list[str], dim: int) -> dict[str, str | int | float]:
+def _trained(texts: list[str], sizes: list[int], progress: Callable[[str], None]) -> dict[str, Vocabulary]:
+    """A vocabulary of each size that the texts yield; those that they do not are named."""
+    from llgen.trainer.tokenizer import train_tokenizer
+
+    found = {}
+    for size in sizes:
+        progress(f"training a tokenizer of {size:,} pieces")
+        try:
+            found[f"trained, {size}"] = train_tokenizer(texts, size)
+        except LlgenError as error:
+            say(f"left out: {error.message}")
+    return found
+
+
+class _Row(TypedDict):
+    """One tokenizer of a comparison; sizes are bytes of flash."""
+
+    tokenizer: str
+    pieces: int
+    bytes_per_token: float
+    table_bytes: int
+    embedding_f32_bytes: int
+    embedding_q8_bytes: int
+
+
+def _measure(name: str, vocabulary: Vocabulary, texts: list[str], dim: int) -> _Row:
     tokens = sum(len(ids) for ids in vocabulary.processor.encode(texts))
     spelled = sum(len(text.encode()) for text in texts)
     return {
@@ -139,5 +174,5 @@ def _measure(name: str, vocabulary: Vocabulary, texts: list[str], dim: int) -> d
         "bytes_per_token": round(spelled / tokens, 4),
         "table_bytes": tabulate(vocabulary).size,
         "embedding_f32_bytes": len(vocabulary) * dim * 4,
-        "embedding_q8_bytes": len(vocabulary) * (dim + 2),
+        "embedding_q8_bytes": len(vocabulary) * (dim + _Q8_SCALE_BYTES),
     }

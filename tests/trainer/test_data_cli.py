@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from llgen.codegen.cli.data import command as data
 from llgen.codegen.cli.evaluate import command as evaluate
 from llgen.codegen.cli.tokenizer import command as tokenizer
 from llgen.codegen.errors import LlgenError
+from llgen.trainer.data import tinystories
 from llgen.trainer.data.download import download
-from llgen.trainer.data.tinystories import FILES, fetch
+from llgen.trainer.data.tinystories import RemoteFile
 from llgen.trainer.export import export_run
 from llgen.trainer.run import train
 
@@ -48,15 +50,55 @@ def test_prepared_data_is_trained_on(text: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "tokens").exists()
 
 
+def test_the_same_command_again_changes_and_reads_nothing(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("prepare", text, "-o", tmp_path, "--vocab-size", "320", "--json")
+    made = call(data, *arguments).stdout
+    with monkeypatch.context() as patch:
+        patch.setattr("llgen.trainer.data.Source.documents", lambda *rest: pytest.fail("the text was read again"))
+        assert call(data, *arguments).stdout == made
+    tokenizer_file = tmp_path / "tokenizer.model"
+    before = tokenizer_file.read_bytes()
+    tokenizer_file.write_bytes(b"something else")
+    assert call(data, *arguments).stdout == made
+    assert tokenizer_file.read_bytes() == before
+    assert json.loads(call(data, *arguments, "--held-out", "0.1").stdout) != json.loads(made)
+
+
+def test_show_finds_damage(text: Path, tmp_path: Path) -> None:
+    call(data, "prepare", text, "-o", tmp_path, "--vocab-size", "320")
+    shard = tmp_path / "train-00000.bin"
+    shard.write_bytes(b"\7" + shard.read_bytes()[1:])
+    with pytest.raises(LlgenError, match=r"train-00000\.bin does not hold what was written"):
+        call(data, "show", tmp_path)
+
+
+def test_choices_that_contradict_are_refused(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(LlgenError, match="--tokenizer brings its own pieces"):
+        call(data, "prepare", text, "-o", tmp_path, "--tokenizer", "a.model", "--vocab-size", "320")
+    with pytest.raises(LlgenError, match="is a file"):
+        call(data, "prepare", text, "-o", text)
+    with pytest.raises(LlgenError, match="is a folder"):
+        call(tokenizer, "train", text, "-o", tmp_path)
+
+
+CONTENT = "\n<|endoftext|>\n".join(STORIES).encode()
+FILES = tuple(
+    RemoteFile(name, len(CONTENT), hashlib.sha256(CONTENT).hexdigest()) for name in ("train.txt", "valid.txt")
+)
+
+
 class Server(BaseHTTPRequestHandler):
     """Serves FILES, honours ranges, and counts what it sends."""
 
+    content: bytes
     sent: int
     cut: int | None
 
     def do_GET(self) -> None:
-        content = ("\n<|endoftext|>\n".join(STORIES)).encode()
-        if self.path.lstrip("/") not in FILES:
+        content = Server.content
+        if self.path.lstrip("/") not in {file.name for file in FILES}:
             self.send_error(404)
             return
         asked = self.headers.get("Range")
@@ -76,54 +118,63 @@ class Server(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[str]:
-    Server.sent, Server.cut = 0, None
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    Server.content, Server.sent, Server.cut = CONTENT, 0, None
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}/"
+        url = f"http://127.0.0.1:{http.server_port}/"
+        monkeypatch.setattr(tinystories, "BASE", url)
+        monkeypatch.setattr(tinystories, "FILES", FILES)
+        yield url
         http.shutdown()
 
 
 def test_a_broken_download_goes_on_where_it_ended(server: str, tmp_path: Path) -> None:
-    whole = ("\n<|endoftext|>\n".join(STORIES)).encode()
-    path = tmp_path / FILES[0]
+    url, path = server + "train.txt", tmp_path / "train.txt"
     Server.cut = 1000
     with pytest.raises(LlgenError, match="it ended after 1,000 of"):
-        download(server + FILES[0], path)
+        download(url, path)
     assert not path.exists()
     Server.cut = None
-    download(server + FILES[0], path)
-    assert path.read_bytes() == whole
-    assert Server.sent == len(whole)
+    told: list[int] = []
+    download(url, path, lambda have, whole: told.append(have), sha256=FILES[0].sha256)
+    assert path.read_bytes() == CONTENT
+    assert Server.sent == told[-1] == len(CONTENT)
     path.rename(path.with_name(path.name + ".part"))  # complete, but not yet renamed when the power went
-    download(server + FILES[0], path)
-    assert path.read_bytes() == whole
+    download(url, path)
+    assert path.read_bytes() == CONTENT
 
 
-def test_tinystories_from_a_server_and_from_files(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llgen.trainer.data.tinystories.fetch.__defaults__", (*fetch.__defaults__[:-1], server))  # type: ignore[index]
-    arguments = [
-        "tinystories",
-        "-o",
-        tmp_path / "tokens",
-        "--texts",
-        tmp_path / "texts",
-        "--vocab-size",
-        "320",
-        "--json",
-    ]
+def test_what_is_not_the_file_asked_for_is_thrown_away(server: str, tmp_path: Path) -> None:
+    Server.content = b"<html>please log in</html>"
+    with pytest.raises(LlgenError, match="does not have the SHA-256"):
+        tinystories.fetch(tmp_path)
+    Server.content = CONTENT
+    assert [path.read_bytes() for path in tinystories.fetch(tmp_path)] == [CONTENT, CONTENT]
+
+
+def test_tinystories_from_a_server_and_from_files(server: str, tmp_path: Path) -> None:
+    arguments = ["tinystories", "-o", tmp_path / "tokens", "--vocab-size", "320", "--json"]
     made = json.loads(call(data, *arguments).stdout)
-    assert made["train"]["documents"] == 100 or made["held_out"]["documents"] == 1
-    sent = Server.sent
-    call(data, *arguments)  # all is there
-    assert Server.sent == sent
+    assert (made["train"]["documents"], made["held_out"]["documents"]) == (100, 1)  # of 100, the end of the last
+    assert Server.sent == 2 * len(CONTENT)
+    call(data, *arguments)
+    call(data, "tinystories", "-o", tmp_path / "b", "--from", tmp_path / "tokens" / "texts", "--vocab-size", "320")
+    assert Server.sent == 2 * len(CONTENT)  # all was there
+    (tmp_path / "tokens" / "texts" / "valid.txt").write_bytes(b"cut")
+    with pytest.raises(LlgenError, match="has 3 bytes; TinyStories has"):
+        call(data, *arguments)
 
 
-def test_without_a_network_the_addresses_are_told(tmp_path: Path) -> None:
+def test_without_a_network_the_addresses_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [tinystories.BASE + file.name for file in tinystories.FILES]
+    assert all(address.startswith("https://huggingface.co/datasets/roneneldan/TinyStories/") for address in addresses)
+    monkeypatch.setattr(tinystories, "BASE", "http://127.0.0.1:9/")
     with pytest.raises(LlgenError, match="cannot download") as caught:
-        fetch(tmp_path, base="http://127.0.0.1:9/")
+        call(data, "tinystories", "-o", tmp_path)
     assert caught.value.hint is not None
-    assert all(f"http://127.0.0.1:9/{name}" in caught.value.hint for name in FILES)
+    assert all(f"http://127.0.0.1:9/{file.name}" in caught.value.hint for file in tinystories.FILES)
+    assert str(tmp_path / "texts") in caught.value.hint
 
 
 # ------------------------------------------------------------------------------------------------------- tokenizer
@@ -142,7 +193,11 @@ def test_tokenizers_are_trained_shown_and_compared(text: Path, tmp_path: Path) -
     assert list(rows) == [str(path), "trained, 300", "trained, 400"]
     assert rows["trained, 300"]["bytes_per_token"] < rows["trained, 400"]["bytes_per_token"]
     assert rows["trained, 400"]["embedding_f32_bytes"] == 400 * 32 * 4
-    assert f"{300 * 64 * 4:,}" in call(tokenizer, "compare", text, "--sizes", "300").stderr
+    table = rows["trained, 300"]["table_bytes"]
+    shown_table = call(tokenizer, "compare", text, "--sizes", "300,30000").stderr
+    assert f"{table + 300 * 64 * 4:,}" in shown_table
+    assert f"{table + 300 * 66:,}" in shown_table
+    assert "left out: the text is too small for a vocabulary of 30000 pieces" in shown_table
     with pytest.raises(LlgenError, match="--sizes is 'a lot'"):
         call(tokenizer, "compare", text, "--sizes", "a lot")
 

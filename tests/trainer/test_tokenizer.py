@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Kind, Vocabulary
 from llgen.trainer.corpus import stories
-from llgen.trainer.tokenizer import train_tokenizer
+from llgen.trainer.tokenizer import kept_tokenizer, train_tokenizer
 
 DOCUMENTS = list(islice(stories(3), 200))
 VOCABULARY = train_tokenizer(DOCUMENTS, 400)
@@ -63,3 +64,20 @@ def test_tokenizer_refuses(texts: list[str], size: int, message: str) -> None:
 
 def test_vocabulary_proto_is_read_back() -> None:
     assert Vocabulary.from_proto(VOCABULARY.proto) == VOCABULARY
+
+
+def test_a_tokenizer_is_kept_until_what_it_was_made_from_changes(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.model"
+    made: list[int] = []
+
+    def make() -> Vocabulary:
+        made.append(1)
+        return VOCABULARY
+
+    assert kept_tokenizer(path, "a", make) == kept_tokenizer(path, "a", make) == VOCABULARY
+    assert len(made) == 1
+    kept_tokenizer(path, "b", make)
+    assert len(made) == 2
+    path.write_bytes(b"changed by hand")
+    assert kept_tokenizer(path, "b", make) == VOCABULARY
+    assert (len(made), path.read_bytes()) == (3, VOCABULARY.proto)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .shards import TokenStream
+from .stream import TokenStream
 
 
 class Batches:
@@ -17,7 +18,7 @@ class Batches:
     """
 
     def __init__(self, stream: TokenStream, seed: int, *, aligned: float = 0.0, rank: int = 0, world: int = 1) -> None:
-        """`aligned` is the share of windows that start with a document."""
+        """Each window starts with a document with probability `aligned`, and anywhere otherwise."""
         self._stream, self._aligned, self._rank, self._world = stream, aligned, rank, world
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -36,13 +37,14 @@ class Batches:
         windows = torch.from_numpy(self._stream.window(starts, sequence_length + 1))
         return windows[:, :-1], windows[:, 1:]
 
-    def _starts(self, count: int, length: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _starts(self, count: int, length: int) -> npt.NDArray[np.int64]:
         last = len(self._stream) - 1 - length
-        starts = torch.randint(last + 1, (count,), generator=self._generator).numpy()
-        at_documents = int(count * self._aligned)
-        if at_documents:
-            documents = self._stream.starts
-            fitting = int(np.searchsorted(documents, last, side="right"))
-            chosen = torch.randint(max(fitting, 1), (at_documents,), generator=self._generator).numpy()
-            starts[:at_documents] = np.minimum(documents[chosen].astype(np.int64), last)
-        return starts
+        anywhere: npt.NDArray[np.int64] = torch.randint(last + 1, (count,), generator=self._generator).numpy()
+        if not self._aligned:
+            return anywhere
+        documents = self._stream.starts
+        # One at least, for the first document starts at 0. A Python int would have the whole array converted.
+        fitting = int(documents.searchsorted(np.uint64(last), side="right"))
+        chosen = torch.randint(fitting, (count,), generator=self._generator).numpy()
+        is_aligned = torch.rand(count, generator=self._generator).numpy() < self._aligned
+        return np.where(is_aligned, documents[chosen].astype(np.int64), anywhere)

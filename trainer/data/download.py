@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,10 +18,10 @@ Told = Callable[[int, int | None], None]
 """Called with the bytes there are and the bytes there will be, if the server tells."""
 
 
-def download(url: str, path: Path, told: Told = lambda have, whole: None) -> None:
+def download(url: str, path: Path, told: Told = lambda have, whole: None, *, sha256: str | None = None) -> None:
     """Fetch `url` to `path`; what an interrupted try left in `path.part` is gone on with.
 
-    Raises LlgenError when the server cannot be reached, refuses, or ends early.
+    Raises LlgenError when the server cannot be reached, refuses, ends early, or sends what has another digest.
     """
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
@@ -44,7 +45,15 @@ def download(url: str, path: Path, told: Told = lambda have, whole: None) -> Non
     else:
         if whole is not None and have != whole:
             raise _failed(url, path, f"it ended after {have:,} of {whole:,} bytes; the same command goes on there")
+    if sha256 is not None and _digest(part) != sha256:
+        part.unlink()
+        raise _failed(url, path, f"what came does not have the SHA-256 {sha256}; it was thrown away")
     part.replace(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _failed(url: str, path: Path, reason: str) -> LlgenError:

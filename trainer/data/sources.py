@@ -1,41 +1,47 @@
 """Where documents come from: text, JSON lines, folders of both, gzip and zstd; read as a stream, never as a whole.
 
-A file is known by its content. In text, a line `<|endoftext|>` parts two documents where one stands within the first
-MiB of a file; otherwise blank lines do.
+A file is known by its content. In text, `<|endoftext|>` parts two documents where it stands within the first MiB of a
+file; otherwise blank lines do.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
-
-import zstandard
+from typing import Any
 
 from llgen.codegen.errors import LlgenError
+
+from .compressed import UnpackError, unpacked
+from .json_lines import USUAL_FIELD, is_json_lines, refuse_other_json, texts
 
 SEPARATOR = "<|endoftext|>"
 EVERY_LINE = "line"
 """The separator that makes each line a document."""
-_SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson", ".gz", ".zst", ".zstd")
-"""What a folder's files are taken by; a file that is named itself may be called as it likes."""
+BLANK_LINES = ""
+"""The separator that blank lines are."""
+
+_TEXT_SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
+_PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
 _HEAD_BYTES = 1 << 20
-_FINGERPRINT_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
 
 Told = Callable[[int], None]
-"""Called with the bytes of the source that were read so far."""
+"""Called now and then with the bytes of the source that were read so far."""
 
 
 @dataclass(frozen=True)
 class Source:
     """A file, or all files of a folder in the order of their names, as documents.
 
-    `field` names the text in JSON lines, `a.b` being b within a; `separator` is a line that parts two documents of
-    text, or "line": each line is one.
+    `field` names the text in JSON lines, `a.b` being b within a. `separator` is a line that parts two documents of
+    text, "line" makes each line one, "" parts at blank lines. Of a file that is named itself, `field` says that it is
+    JSON lines and else `separator` that it is text; in a folder the content says so.
     """
 
     path: Path
@@ -43,13 +49,20 @@ class Source:
     separator: str | None = None
 
     def files(self) -> list[Path]:
-        """The files, in order; raises LlgenError when there is none."""
+        """The files, in order; raises LlgenError when there is none.
+
+        Of a folder those that a text is usually called like, packed or not; hidden ones are passed over.
+        """
         if not self.path.is_dir():
             return [self.path]
-        found = sorted(file for file in self.path.rglob("*") if file.is_file() and file.name.endswith(_SUFFIXES))
-        if not found:
-            raise LlgenError(f"'{self.path}' holds no file that ends in {', '.join(_SUFFIXES)}", "give another folder")
-        return found
+        found = {self._name(file): file for file in self.path.rglob("*") if file.is_file()}
+        names = sorted(name for name in found if _is_text_name(name))
+        if not names:
+            raise LlgenError(
+                f"'{self.path}' holds no file that ends in {', '.join((*_TEXT_SUFFIXES, *_PACKED_SUFFIXES))}",
+                "give another folder, or the file itself",
+            )
+        return [found[name] for name in names]
 
     def size(self) -> int:
         """Bytes of all files as they lie on disk."""
@@ -67,45 +80,48 @@ class Source:
         for file in self.files():
             try:
                 with file.open("rb") as raw:
-
-                    def count(raw: IO[bytes] = raw, before: int = before) -> None:
-                        told(before + raw.tell())
-
-                    for document in self._documents_of(file, raw):
-                        yield document
-                        count()
-                    before += raw.seek(0, 2)
-            except (OSError, EOFError, zstandard.ZstdError) as error:
+                    yield from self._documents_of(file, unpacked(raw, _behind(before, told)))
+                    before += raw.tell()
+            except (OSError, *UnpackError) as error:
                 raise _unreadable(file, error) from error
+
+    def sample(self, size: int, told: Told = lambda read: None) -> Iterator[str]:
+        """Documents from all over the source: every n-th, such that they come to about `size` bytes on disk."""
+        return islice(self.documents(told), 0, None, max(1, self.size() // size))
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What the documents depend on, for a manifest: files by their relative names and digests, and how they are
+        read. Reads all files, once."""
+        return {
+            "files": [_described(file, self._name(file)) for file in self.files()],
+            "field": self.field,
+            "separator": self.separator,
+        }
 
     def fingerprint(self) -> str:
-        """Changes when files, their names, or how they are read change.
+        """Changes when `description` does."""
+        return hashlib.sha256(json.dumps(self.description).encode()).hexdigest()
 
-        Of a file larger than 2 MiB the size, the first MiB and the last are looked at.
-        """
-        digest = hashlib.blake2b(f"{self.field}\0{self.separator}\0".encode(), digest_size=16)
-        for file in self.files():
-            try:
-                size = file.stat().st_size
-                digest.update(f"{file.name}\0{size}\0".encode())
-                with file.open("rb") as raw:
-                    digest.update(raw.read(_FINGERPRINT_BYTES))
-                    if size > _FINGERPRINT_BYTES:
-                        raw.seek(max(_FINGERPRINT_BYTES, size - _FINGERPRINT_BYTES))
-                        digest.update(raw.read())
-            except OSError as error:
-                raise _unreadable(file, error) from error
-        return digest.hexdigest()
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix() if file != self.path else file.name
 
-    def _documents_of(self, file: Path, raw: IO[bytes]) -> Iterator[str]:
-        stream = _decompressed(raw)
-        head = stream.read(_HEAD_BYTES)
-        lines = _lines(head, stream)
-        if self.field is not None or _is_json_line(head):
-            parts = _json_texts(lines, file, self.field)
+    def _documents_of(self, file: Path, chunks: Iterator[bytes]) -> Iterator[str]:
+        head = _head(chunks)
+        beginning = head.removeprefix(_BOM)
+        lines = _decoded(_lines(chain([beginning], chunks)), file, len(head) - len(beginning))
+        if self._is_json_lines(beginning):
+            parts = texts(lines, file, self.field or USUAL_FIELD)
         else:
-            parts = _split(_decoded(lines, file), self.separator or _usual_separator(head))
+            if self.separator is None:
+                refuse_other_json(beginning, file)
+            parts = _split(lines, _usual_separator(beginning) if self.separator is None else self.separator.strip())
         return (part for part in map(str.strip, parts) if part)
+
+    def _is_json_lines(self, head: bytes) -> bool:
+        if self.path.is_dir() or (self.field is None and self.separator is None):
+            return is_json_lines(head)
+        return self.field is not None
 
 
 def read_documents(path: Path) -> list[str]:
@@ -116,105 +132,109 @@ def read_documents(path: Path) -> list[str]:
     return documents
 
 
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def _is_text_name(name: str) -> bool:
+    if any(part.startswith(".") for part in name.split("/")):
+        return False  # what editors and systems keep for themselves
+    last = name.rpartition("/")[2].lower()
+    for suffix in _PACKED_SUFFIXES:
+        if last.endswith(suffix):
+            inner = last.removesuffix(suffix)
+            return inner.endswith(_TEXT_SUFFIXES) or "." not in inner  # not .tar.gz
+    return last.endswith(_TEXT_SUFFIXES)
+
+
+def _behind(before: int, told: Told) -> Told:
+    return lambda place: told(before + place)
+
+
+def _described(file: Path, name: str) -> dict[str, Any]:
+    try:
+        with file.open("rb") as raw:
+            digest = hashlib.file_digest(raw, "sha256").hexdigest()
+            return {"name": name, "bytes": raw.tell(), "sha256": digest}
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
 def _unreadable(path: Path, error: Exception) -> LlgenError:
     reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     return LlgenError(f"cannot read '{path}': {reason}", "give a readable file of text or JSON lines")
 
 
-def _decompressed(raw: IO[bytes]) -> IO[bytes]:
-    magic = raw.read(4)
-    raw.seek(0)
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.open(raw)  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
-        stream: IO[bytes] = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return stream
-    return raw
+# ------------------------------------------------------------------------------------------------------------- text
 
 
-def _lines(head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines with their ends, of what was read already and what follows."""
-    rest = head
-    while True:
-        *whole, rest = rest.splitlines(keepends=True) if rest else [b""]
-        if rest.endswith(b"\n"):
-            whole, rest = [*whole, rest], b""
-        yield from whole
-        chunk = stream.read(_HEAD_BYTES)
-        if not chunk:
+def _head(chunks: Iterator[bytes]) -> bytes:
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if size >= _HEAD_BYTES:
             break
-        rest += chunk
-    if rest:
-        yield rest
+    return b"".join(held)
 
 
-def _decoded(lines: Iterable[bytes], file: Path) -> Iterator[str]:
-    offset = 0
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their ends."""
+    held: list[bytes] = []
+    for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        held.append(first)
+        for line in others:
+            yield b"".join(held) + b"\n"
+            held = [line]
+    last = b"".join(held)
+    if last:
+        yield last
+
+
+def _decoded(lines: Iterable[bytes], file: Path, offset: int) -> Iterator[str]:
+    """Lines as text; `offset` is the place of the first in the file, for messages."""
     for line in lines:
         try:
-            yield line.decode("utf-8-sig" if offset == 0 else "utf-8")
+            text = line.decode()
         except UnicodeDecodeError as error:
             raise LlgenError(
                 f"'{file}' is not UTF-8: byte 0x{line[error.start]:02X} at offset {offset + error.start}",
                 "save it as UTF-8, e.g. `iconv -f LATIN1 -t UTF-8`",
             ) from error
+        if "\0" in text:
+            raise LlgenError(
+                f"'{file}' is not text: byte 0x00 at offset {offset + line.index(0)}",
+                "give text in UTF-8; UTF-16 is made so by `iconv -f UTF-16 -t UTF-8`",
+            )
+        yield text
         offset += len(line)
 
 
 def _usual_separator(head: bytes) -> str:
-    marked = any(line.strip() == SEPARATOR.encode() for line in head.splitlines())
-    return SEPARATOR if marked else ""
+    return SEPARATOR if SEPARATOR.encode() in head else BLANK_LINES
 
 
 def _split(lines: Iterable[str], separator: str) -> Iterator[str]:
-    """Texts between lines that hold the separator alone; "" stands for blank lines."""
+    """Texts between separators: lines that hold nothing else, or `<|endoftext|>` anywhere."""
     if separator == EVERY_LINE:
         yield from lines
         return
     held: list[str] = []
     for line in lines:
-        if line.strip() == separator:
-            yield "".join(held)
-            held = []
+        if separator == SEPARATOR and SEPARATOR in line:
+            ends, rest = line.split(SEPARATOR)[:-1], line.rpartition(SEPARATOR)[2]
+        elif line.strip() == separator:
+            ends, rest = [""], ""
         else:
-            held.append(line.replace("\r\n", "\n"))
-    yield "".join(held)
-
-
-# ------------------------------------------------------------------------------------------------------ JSON lines
-
-
-def _is_json_line(head: bytes) -> bool:
-    first = head.lstrip().partition(b"\n")[0]
-    if not first.startswith(b"{"):
-        return False
-    try:
-        return isinstance(json.loads(first), dict)
-    except ValueError:
-        return False
-
-
-def _json_texts(lines: Iterable[bytes], file: Path, field: str | None) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+            held.append(line)
             continue
-        where = f"'{file}', line {number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise LlgenError(f"{where} is not JSON: {error}", "one object a line") from error
-        yield _text_of(record, field or "text", where)
+        for end in ends:
+            yield _joined([*held, end])
+            held = []
+        held = [rest]
+    yield _joined(held)
 
 
-def _text_of(record: Any, field: str, where: str) -> str:
-    value = record
-    for key in field.split("."):
-        if not isinstance(value, dict) or key not in value:
-            there = ", ".join(map(str, value)) if isinstance(value, dict) else "no object"
-            raise LlgenError(
-                f"{where} has no field '{field}'; there is: {there}", "--field NAME, or a.b for b within a"
-            )
-        value = value[key]
-    if not isinstance(value, str):
-        raise LlgenError(f"{where}: the field '{field}' holds {type(value).__name__}, not text", "--field NAME")
-    return value
+def _joined(lines: list[str]) -> str:
+    return "".join(lines).replace("\r\n", "\n")
