@@ -49,12 +49,10 @@ class Build:
 
 
 def build(
-    checkpoint: Checkpoint,
+    source: Checkpoint | QuantModel,
     target: Target,
     directory: Path,
     *,
-    scheme: str = "f32",
-    context: int | None = None,
     prefix: str | None = None,
     progress: Progress = lambda what: None,
 ) -> Build:
@@ -64,7 +62,7 @@ def build(
     promises.
     """
     progress("generating C")
-    generation = generate(checkpoint, target, scheme=scheme, context=context, prefix=prefix)
+    generation = generate(source, target, prefix=prefix)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
     expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
@@ -86,18 +84,20 @@ def build(
     return Build(directory, artifact, facts, files_and_manifest, tuple(sorted(set(written))))
 
 
-def build_cached(
-    checkpoint: Checkpoint, target: Target, *, scheme: str, context: int | None, progress: Progress
-) -> Build:
+def build_cached(model: QuantModel, target: Target, progress: Progress = lambda what: None) -> Build:
     """As build, into the cache directory, and only when neither model, target nor llgen have changed since."""
-    key = _key(checkpoint.sha256, checkpoint.name, target.model_dump_json(), scheme, str(context))
-    directory = cache_directory() / "builds" / f"{checkpoint.name}-{target.name}-{key[:16]}"
+    key = _key(*_identity(model), model.name, target.model_dump_json())
+    directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
     manifest = read_manifest(directory) if directory.is_dir() else None
     if manifest is not None and holds_program(directory, manifest):
         artifact = Artifact(directory / manifest["artifact"], target)
         return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
-    prefix = _safe_prefix(checkpoint.name)
-    return build(checkpoint, target, directory, scheme=scheme, context=context, prefix=prefix, progress=progress)
+    return build(model, target, directory, prefix=_safe_prefix(model.name), progress=progress)
+
+
+def _identity(model: QuantModel) -> tuple[str, ...]:
+    """What decides a model's every number."""
+    return model.sha256, model.scheme, model.kv, str(model.context)
 
 
 def _safe_prefix(name: str) -> str:
@@ -110,7 +110,7 @@ def _safe_prefix(name: str) -> str:
 
 def expected_trace(model: QuantModel, positions: int) -> Trace:
     """The reference's tokens and digest for a model; kept in the cache, for it takes seconds on a larger one."""
-    key = _key(model.sha256, model.scheme, str(model.context), str(positions))
+    key = _key(*_identity(model), str(positions))
     path = cache_directory() / "digests" / f"{key}.json"
     try:
         kept = json.loads(path.read_text(encoding="ascii"))
@@ -136,6 +136,7 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
         "model_sha256": generation.model.sha256,
         "target": target.name,
         "scheme": generation.model.scheme,
+        "kv": generation.model.kv,
         "context": generation.model.context,
         "isa": generation.kernels.isa,
         "digest": expected.digest_hex,

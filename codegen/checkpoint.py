@@ -29,7 +29,8 @@ Tensor = npt.NDArray[np.float32]
 _ARCHITECTURE = "LlamaForCausalLM"
 """Older files spell it LLaMAForCausalLM."""
 
-_OWN_FILES = {"config.json", "model.safetensors", "tokenizer.model"}
+MODEL_FILES = {"config.json", "model.safetensors", "quantized.safetensors", "tokenizer.model"}
+"""What a model directory may hold; weights are float32, or else quantised."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         entries = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except FileNotFoundError as error:
+        if (path.parent / "quantized.safetensors").exists():
+            raise LlgenError(f"'{path.parent}' holds a quantised model", "give the one it was made from") from error
         raise LlgenError(f"'{path.parent}' has no {path.name}", "save the model with safe serialization") from error
     except OSError as error:
         raise LlgenError(f"cannot read '{path}': {error.strerror}") from error
@@ -246,8 +249,28 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path, companions: Mapping
     `companions` are further files, by name, for programs that want more than llgen does.
     Raises LlgenError when `directory` holds other files than these and a model directory's.
     """
-    companions = companions or {}
-    own = _OWN_FILES | set(companions)
+    if checkpoint.vocabulary is None and (directory / "tokenizer.model").exists():
+        raise LlgenError(
+            f"'{directory}' holds a tokenizer.model, and this model would come without one",
+            "give --tokenizer, or choose another -o",
+        )
+    tensors = {name: np.ascontiguousarray(checkpoint.tensors[name]) for name in checkpoint.config.tensor_shapes()}
+    content = {
+        "config.json": (json.dumps(config_to_hf(checkpoint.config), indent=2) + "\n").encode(),
+        "model.safetensors": save(tensors, metadata={"format": "pt"}),
+        **(companions or {}),
+    }
+    if checkpoint.vocabulary is not None:
+        content["tokenizer.model"] = checkpoint.vocabulary.proto
+    write_model_directory(directory, content)
+
+
+def write_model_directory(directory: Path, content: Mapping[str, bytes]) -> None:
+    """Write the files of a model directory, in place of those of an older one; all appear, or none.
+
+    Raises LlgenError when `directory` is a file, or holds files that are neither these nor a model's.
+    """
+    own = MODEL_FILES | set(content)
     if directory.exists():
         if not directory.is_dir():
             raise LlgenError(f"'{directory}' exists and is a file", "choose another -o")
@@ -256,24 +279,13 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path, companions: Mapping
             raise LlgenError(
                 f"'{directory}' holds '{foreign[0]}', which is not llgen's to replace", "choose another -o"
             )
-    if checkpoint.vocabulary is None and (directory / "tokenizer.model").exists():
-        raise LlgenError(
-            f"'{directory}' holds a tokenizer.model, and this model would come without one",
-            "give --tokenizer, or choose another -o",
-        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        (temporary / "config.json").write_text(json.dumps(_hf_config(checkpoint), indent=2) + "\n", encoding="utf-8")
-        tensors = {name: np.ascontiguousarray(checkpoint.tensors[name]) for name in checkpoint.config.tensor_shapes()}
-        # Not save_file: it makes a file that nobody but its owner may read.
-        (temporary / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-        if checkpoint.vocabulary is not None:
-            (temporary / "tokenizer.model").write_bytes(checkpoint.vocabulary.proto)
-        for name, content in companions.items():
-            (temporary / name).write_bytes(content)
+        for name, data in content.items():
+            (temporary / name).write_bytes(data)
         directory.mkdir(exist_ok=True)
-        for stale in own - {entry.name for entry in temporary.iterdir()}:
+        for stale in own - set(content):
             (directory / stale).unlink(missing_ok=True)
         for entry in temporary.iterdir():
             entry.replace(directory / entry.name)
@@ -281,8 +293,8 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path, companions: Mapping
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _hf_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    config = checkpoint.config
+def config_to_hf(config: ModelConfig) -> dict[str, Any]:
+    """What stands in a `config.json`."""
     return {
         "architectures": [_ARCHITECTURE],
         "attention_bias": False,

@@ -18,9 +18,9 @@ from .machine import (
     program_sources,
     ticks_a_second,
 )
-from .pack import PackedTensor
-from .plan import STEPS, WORD_ROOM, MemoryPlan
-from .quantize import QuantModel
+from .pack import Packed
+from .plan import STEPS, WORD_ROOM, MemoryPlan, operand_elements, round_up
+from .quantize import KINDS, QuantModel
 from .tokenizer_tables import TokenizerTables
 
 STACK_LIMIT = 1536
@@ -28,6 +28,9 @@ STACK_LIMIT = 1536
 
 WEIGHT_BITS = 30
 """The likeliest token weighs 2^30 when sampling: the sum over any vocabulary fits 64 bits with room to spare."""
+
+
+_MEMBER_COMMENTS = {"tokens": " /* the last so many: to merge a prompt's last word in */"}
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,24 @@ class Named:
 @dataclass(frozen=True)
 class TensorWords:
     name: str
-    shape: str
+    type: str
     bytes: int
-    floats: int
+    count: int
+
+
+@dataclass(frozen=True)
+class MatrixWords:
+    """An integer matrix of each layer, or of the whole model."""
+
+    name: str
+    layered: bool
+    places: Sequence[str]
+    """Where a layer's weights, scales and multipliers begin in the arrays of their kind."""
+    numbers: int
+    """In a place."""
+    has_multipliers: bool
+    """Of some layer, at least."""
+    always_multipliers: bool
 
 
 @dataclass(frozen=True)
@@ -96,13 +114,24 @@ class CodegenContext:
     private_constants: Sequence[Named]
     buffers: Sequence[Named]
     tensors: Sequence[TensorWords]
+    members: Sequence[Named]
+    """Arrays of the state: the type is the name, the declaration the value."""
     word_room: int
-    keys: int
-    values: int
-    arena: int
-    vocab_padded: int
     block_rows: int
     accumulators: Sequence[int]
+    integer: bool
+    """Products are sums of whole numbers."""
+    int_accumulators: Sequence[int]
+    int_columns: int
+    two_int_columns: int
+    has_four_bits: bool
+    whole_cache: bool
+    """Keys and values are whole numbers."""
+    matrices: Sequence[MatrixWords]
+    weight_levels: str
+    whole_weight_levels: int
+    smallest_step: str
+    chunk: int
     tied: bool
     has_final_gain: bool
     classifier: str
@@ -148,7 +177,7 @@ def name(
     model: QuantModel,
     memory: MemoryPlan,
     kernels: KernelSet,
-    tensors: Sequence[PackedTensor],
+    packed: Packed,
     tables: TokenizerTables | None,
     *,
     prefix: str,
@@ -179,14 +208,22 @@ def name(
         public_constants=_public_constants(model, memory, tables, upper),
         private_constants=_private_constants(model, memory, kernels),
         buffers=_buffers(memory),
-        tensors=[TensorWords(t.name, t.shape, len(t.data), len(t.data) // 4) for t in tensors],
+        tensors=[TensorWords(t.name, t.type, len(t.data), t.count) for t in packed.tensors],
+        members=_members(memory),
         word_room=WORD_ROOM,
-        keys=memory.keys,
-        values=memory.values,
-        arena=memory.arena,
-        vocab_padded=memory.vocab_padded,
-        block_rows=kernels.block_rows,
+        block_rows=kernels.block_rows(model.is_integer),
         accumulators=range(kernels.accumulators),
+        integer=model.is_integer,
+        int_accumulators=range(kernels.int_accumulators),
+        int_columns=kernels.int_columns,
+        two_int_columns=2 * kernels.int_columns,
+        has_four_bits=model.has_four_bits,
+        whole_cache=model.kv == "q8",
+        matrices=_matrices(packed),
+        weight_levels=literals.float32(numerics.WEIGHT_LEVELS),
+        whole_weight_levels=numerics.WEIGHT_LEVELS,
+        smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
+        chunk=numerics.CHUNK,
         tied=model.classifier is None,
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",
@@ -265,9 +302,36 @@ def _private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet
         "VOCAB_PADDED": memory.vocab_padded,
         "CONTEXT": model.context,
         "CONTEXT_PADDED": memory.context_padded,
-        "BLOCK_ROWS": kernels.block_rows,
+        "BLOCK_ROWS": kernels.block_rows(model.is_integer),
     }
+    if model.is_integer:
+        constants |= {"STEP": kernels.int_step, "PADDING": operand_elements(1, kernels)}
+    if model.kv == "q8":
+        constants |= {"HEAD_COLUMNS": memory.head_columns, "HEAD_PADDED": memory.head_padded}
+        constants["VALUE_POSITIONS"] = round_up(model.context, 2)
     return _aligned((name, str(value), "") for name, value in constants.items())
+
+
+def _members(memory: MemoryPlan) -> list[Named]:
+    return [
+        Named(
+            member.type.ljust(len("uint32_t")), f"{member.name}[{member.count}];", _MEMBER_COMMENTS.get(member.name, "")
+        )
+        for member in memory.members
+    ]
+
+
+def _matrices(packed: Packed) -> list[MatrixWords]:
+    words = []
+    for kind, places in packed.places.items():
+        fours = [place.multipliers is not None for place in places]
+        rows = [
+            f"{place.weights}, {place.scales}"
+            + ("" if not any(fours) else f", {'NO_MULTIPLIERS' if place.multipliers is None else place.multipliers}")
+            for place in places
+        ]
+        words.append(MatrixWords(kind, kind in KINDS, rows, 3 if any(fours) else 2, any(fours), all(fours)))
+    return words
 
 
 def _buffers(memory: MemoryPlan) -> list[Named]:

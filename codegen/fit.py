@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from llgen.targets.schema import Firmware, Target
 
 from .errors import ExitCode, LlgenError
@@ -60,7 +58,7 @@ def fitting_context(model: QuantModel, kernels: KernelSet, target: Target) -> in
 def _fits(model: QuantModel, kernels: KernelSet, target: Target, context: int) -> bool:
     firmware = target.firmware
     assert firmware is not None
-    memory = plan(dataclasses.replace(model, context=context), kernels)
+    memory = plan(model.for_context(context), kernels)
     has_tokenizer = model.vocabulary is not None
     return all(
         _need(firmware, region.name, memory, target, context, has_tokenizer) <= region.length

@@ -1,10 +1,12 @@
-"""The float32 operations of the numeric contract, in NumPy: what generated C computes, to the last bit.
+"""The operations of the numeric contract, in NumPy: what generated C computes, to the last bit.
 
 Every operation here is IEEE binary32, rounded to nearest even, in an order that is written down; see doc/numerics.md.
 The C twin of each function stands in templates/: change both or neither.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +93,36 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
     low, high = x[..., :half], x[..., half:]
     result: Array = np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
     return result
+
+
+SMALLEST_STEP = Float(2.0**-60)
+"""A vector with no larger number is quantised to zeros: products with its scale could be subnormal."""
+WEIGHT_LEVELS = 32767
+"""What the largest of the attention weights becomes in whole numbers, so that 16 bits hold them."""
+CHUNK = 512
+"""Positions whose weighted 8-bit values are summed in int32: 512 x 32767 x 127 is below 2^31."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Vectors as whole numbers and one scale each."""
+
+    integers: npt.NDArray[np.int32]
+    """[..., width]"""
+    scale: Array
+    """[..., 1]"""
+
+
+def quantize_vector(x: Array, levels: int = 127) -> Quantized:
+    """Whole numbers from -levels to levels, the largest for the largest |x|; ties round to even.
+
+    Each vector along the last axis has a scale of its own.
+    """
+    largest = np.abs(x).max(axis=-1, keepdims=True)
+    zero = largest < SMALLEST_STEP
+    inverse = np.where(zero, Float(0.0), Float(levels) / np.where(zero, Float(1.0), largest))
+    scale = np.where(zero, Float(0.0), largest * (Float(1.0) / Float(levels)))
+    return Quantized(np.rint(x * inverse).astype(np.int32), scale)
 
 
 def flush_subnormals(values: Array) -> Array:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from .errors import LlgenError
 from .kernels import KernelSet
+from .matrix import GROUP, FloatMatrix, IntMatrix, Matrix
 from .numerics import Array
 from .plan import round_up
-from .quantize import QuantModel
+from .quantize import KINDS, QuantModel
+
+_MAX_SUM = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,50 @@ class PackedTensor:
     name: str
     shape: str
     """For the reader: the meaning of the dimensions, in C's order."""
+    type: str
+    """Of its elements, in C."""
     data: bytes
-    """Little-endian float32."""
+    """Little-endian."""
+
+    @property
+    def count(self) -> int:
+        return len(self.data) // {"float": 4, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}[self.type]
+
+
+@dataclass(frozen=True)
+class MatrixPlace:
+    """Where an integer matrix begins in the arrays of its kind, in elements."""
+
+    weights: int
+    scales: int
+    multipliers: int | None
+    """None: it has 8 bits and no multipliers."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """All constant arrays of a model, in the order of one forward pass."""
+
+    tensors: tuple[PackedTensor, ...]
+    places: dict[str, tuple[MatrixPlace, ...]]
+    """Of each kind of integer matrix, one place a layer."""
+
+
+def pack(model: QuantModel, kernels: KernelSet) -> Packed:
+    """Raises LlgenError when the sums of an integer matrix could exceed 32 bits."""
+    if not model.is_integer:
+        return Packed(tuple(_float_tensors(model, kernels)), {})
+    tensors: list[PackedTensor] = []
+    places: dict[str, tuple[MatrixPlace, ...]] = {}
+    named = model.matrices()
+    for kind in dict.fromkeys(name.partition(".")[0] for name in named):
+        matrices = [matrix for name, matrix in named.items() if name.partition(".")[0] == kind]
+        if kind == "embedding" and model.classifier is not None:
+            tensors += _plain_rows(kind, matrices[0])
+            continue
+        arrays, places[kind] = _int_arrays(kind, matrices, kernels, parts=2 if kind == "w13" else 1)
+        tensors += arrays
+    return Packed((*tensors, *_tables(model)), places)
 
 
 def column_blocks(matrix: Array, block_rows: int) -> Array:
@@ -31,39 +79,114 @@ def column_blocks(matrix: Array, block_rows: int) -> Array:
     return np.ascontiguousarray(padded.reshape(-1, block_rows, columns).transpose(0, 2, 1))
 
 
-def pack(model: QuantModel, kernels: KernelSet) -> tuple[PackedTensor, ...]:
-    """All constant arrays of a model, in the order of one forward pass."""
-    rows, hidden = kernels.block_rows, model.config.hidden_dim
+def quad_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.int8]:
+    """[rows, columns] -> [row blocks, columns / side, block rows, side], `side` being `int_columns`; else zeros."""
+    rows, columns = integers.shape
+    block, side = kernels.block_rows(True), kernels.int_columns
+    padded = np.zeros((round_up(rows, block), round_up(columns, kernels.int_step)), np.int8)
+    padded[:rows, :columns] = integers
+    return np.ascontiguousarray(padded.reshape(-1, block, padded.shape[1] // side, side).transpose(0, 2, 1, 3))
 
-    def stack(name: str, shape: str, matrices: list[Array]) -> PackedTensor:
-        blocks = [column_blocks(matrix, rows) for matrix in matrices]
-        return PackedTensor(name, shape, np.stack(blocks).astype("<f4").tobytes())
 
-    def plain(name: str, shape: str, values: Array) -> PackedTensor:
-        return PackedTensor(name, shape, values.astype("<f4").tobytes())
+def nibble_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.uint8]:
+    """[rows, columns] -> [row blocks, columns / (2 side), block rows, side]: a byte is two weights, each plus 8.
 
-    def gate_and_up(w13: Array) -> Array:
-        halves = [column_blocks(half, rows) for half in (w13[:hidden], w13[hidden:])]
-        return np.concatenate(halves)
+    Its low half is a weight of the first `side` columns, its high half of the next; missing weights are zero, so 8.
+    """
+    rows, columns = integers.shape
+    block, side = kernels.block_rows(True), kernels.int_columns
+    padded = np.full((round_up(rows, block), round_up(columns, GROUP)), 8, np.uint8)
+    padded[:rows, :columns] = integers + 8
+    halves = padded.reshape(-1, block, padded.shape[1] // (2 * side), 2, side)
+    return np.ascontiguousarray((halves[:, :, :, 0] | halves[:, :, :, 1] << 4).transpose(0, 2, 1, 3))
 
-    layers = model.layers
-    w13 = np.stack([gate_and_up(layer.w13) for layer in layers])
+
+def _int_arrays(
+    kind: str, matrices: Sequence[Matrix], kernels: KernelSet, parts: int
+) -> tuple[list[PackedTensor], tuple[MatrixPlace, ...]]:
+    """The weights, scales and multipliers of all layers' matrices of a kind, one behind the other."""
+    weights, scales, multipliers = b"", b"", b""
+    places = []
+    block = kernels.block_rows(True)
+    for matrix in matrices:
+        assert isinstance(matrix, IntMatrix)
+        if matrix.largest_sum() > _MAX_SUM:
+            raise LlgenError(f"the sums of '{kind}' may reach {matrix.largest_sum():,}; 32 bits hold {_MAX_SUM:,}")
+        four = matrix.multipliers is not None
+        places.append(MatrixPlace(len(weights), len(scales) // 2, len(multipliers) if four else None))
+        for half in np.split(np.arange(matrix.shape[0]), parts):
+            integers = matrix.integers[half]
+            weights += (nibble_blocks if four else quad_blocks)(integers, kernels).tobytes()
+            padded = round_up(len(half), block)
+            scales += _short(np.pad(matrix.scales[half], (0, padded - len(half))))
+            if matrix.multipliers is not None:
+                own = np.pad(matrix.multipliers[half], ((0, padded - len(half)), (0, 0)))
+                multipliers += own.reshape(-1, block, own.shape[1]).transpose(0, 2, 1).tobytes()
+    layered = "[layers]" if kind in KINDS else ""
+    packed = "[row blocks][columns / 4][block rows][4]"
+    if kernels.int_columns != 4:
+        packed = packed.replace("4", str(kernels.int_columns))
+    halves = ", gate then up" if parts == 2 else ""
+    tensors = [
+        PackedTensor(kind, layered + packed + halves, "int8_t", weights),
+        PackedTensor(f"{kind}_scales", layered + "[rows], the upper halves of float32", "uint16_t", scales),
+    ]
+    if multipliers:
+        shape = f"[row blocks][groups of {GROUP} columns][block rows], of matrices of 4 bits"
+        tensors.append(PackedTensor(f"{kind}_multipliers", shape, "uint8_t", multipliers))
+    return tensors, tuple(places)
+
+
+def _plain_rows(name: str, matrix: Matrix) -> list[PackedTensor]:
+    """An embedding that is only looked up."""
+    assert isinstance(matrix, IntMatrix)
+    return [
+        PackedTensor(name, "[vocabulary][dim]", "int8_t", matrix.integers.tobytes()),
+        PackedTensor(f"{name}_scales", "[vocabulary], the upper halves of float32", "uint16_t", _short(matrix.scales)),
+    ]
+
+
+def _short(scales: Array) -> bytes:
+    return (scales.astype("<f4").view("<u4") >> np.uint32(16)).astype("<u2").tobytes()
+
+
+def _plain(name: str, shape: str, values: Array) -> PackedTensor:
+    return PackedTensor(name, shape, "float", values.astype("<f4").tobytes())
+
+
+def _tables(model: QuantModel) -> list[PackedTensor]:
     rope = np.stack([model.rope_cos, model.rope_sin], axis=1)
+    tables = [_plain("rope", "[positions][cos, sin][head_dim / 2]", rope)]
+    return tables if model.final_gain is None else [_plain("final_gain", "[dim]", model.final_gain), *tables]
+
+
+def _float_tensors(model: QuantModel, kernels: KernelSet) -> list[PackedTensor]:
+    rows, hidden = kernels.block_rows(False), model.config.hidden_dim
     blocked = "[row blocks][columns][block rows]"
+
+    def values(matrix: Matrix) -> Array:
+        assert isinstance(matrix, FloatMatrix)
+        return matrix.values
+
+    def stack(name: str, matrices: list[Array], note: str = "") -> PackedTensor:
+        return _plain(name, "[layers]" + blocked + note, np.stack([column_blocks(matrix, rows) for matrix in matrices]))
+
+    w13 = [
+        np.concatenate([column_blocks(half, rows) for half in (values(layer.w13)[:hidden], values(layer.w13)[hidden:])])
+        for layer in model.layers
+    ]
+    embedding = values(model.embedding)
     tensors = []
     if model.classifier is None:
-        tensors.append(plain("embedding", blocked + ", also the classifier", column_blocks(model.embedding, rows)))
+        tensors.append(_plain("embedding", blocked + ", also the classifier", column_blocks(embedding, rows)))
     else:
-        tensors.append(plain("embedding", "[vocabulary][dim]", model.embedding))
+        tensors.append(_plain("embedding", "[vocabulary][dim]", embedding))
     tensors += [
-        stack("wqkv", "[layers]" + blocked, [layer.wqkv for layer in layers]),
-        stack("wo", "[layers]" + blocked, [layer.wo for layer in layers]),
-        plain("w13", "[layers]" + blocked + ", gate then up", w13),
-        stack("w2", "[layers]" + blocked, [layer.w2 for layer in layers]),
+        stack("wqkv", [values(layer.wqkv) for layer in model.layers]),
+        stack("wo", [values(layer.wo) for layer in model.layers]),
+        _plain("w13", "[layers]" + blocked + ", gate then up", np.stack(w13)),
+        stack("w2", [values(layer.w2) for layer in model.layers]),
     ]
-    if model.final_gain is not None:
-        tensors.append(plain("final_gain", "[dim]", model.final_gain))
     if model.classifier is not None:
-        tensors.append(plain("classifier", blocked, column_blocks(model.classifier, rows)))
-    tensors.append(plain("rope", "[positions][cos, sin][head_dim / 2]", rope))
-    return tuple(tensors)
+        tensors.append(_plain("classifier", blocked, column_blocks(values(model.classifier), rows)))
+    return [*tensors, *_tables(model)]

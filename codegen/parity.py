@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from llgen.targets.schema import Target
 
-from .checkpoint import Checkpoint
 from .errors import LlgenError
 from .numerics import Array
 from .pipeline import generate
@@ -62,14 +61,12 @@ def first_token_difference(expected: Trace, found: Trace) -> str | None:
     return None
 
 
-def first_divergence(
-    checkpoint: Checkpoint, model: QuantModel, target: Target, positions: int, **options: str | int | None
-) -> Divergence | None:
+def first_divergence(model: QuantModel, target: Target, positions: int) -> Divergence | None:
     """Build the program once more with every intermediate written out, and find the first that differs.
 
-    `options` are those of pipeline.generate. None when all are equal, so that the fault lies in the release alone.
+    None when all are equal, so that the fault lies in the release alone.
     """
-    generation = generate(checkpoint, target, trace=True, **options)  # type: ignore[arg-type]
+    generation = generate(model, target, trace=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path, content in generation.files.items():

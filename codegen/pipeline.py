@@ -12,11 +12,11 @@ from .checkpoint import Checkpoint
 from .context import CodegenContext, name
 from .kernels import KernelSet, select
 from .machine import program_sources
-from .pack import PackedTensor, pack
+from .pack import Packed, PackedTensor, pack
 from .plan import MemoryPlan, plan
 from .quantize import QuantModel, quantize
 from .render import FileSet, render, weights_paths
-from .spec import ModelSpec, lower
+from .spec import lower
 from .tokenizer_tables import TokenizerTables, tabulate
 from .toolchain import NUMERIC_FLAGS
 
@@ -25,12 +25,11 @@ from .toolchain import NUMERIC_FLAGS
 class Generation:
     """Every box of the pipeline for one model and one target, and the files at its end."""
 
-    spec: ModelSpec
     model: QuantModel
     kernels: KernelSet
     memory: MemoryPlan
     tables: TokenizerTables | None
-    tensors: tuple[PackedTensor, ...]
+    packed: Packed
     context: CodegenContext
     files: FileSet
     model_sources: tuple[str, ...]
@@ -44,30 +43,30 @@ class Generation:
         return self.model_sources + self.program_sources
 
 
+def quantized(
+    checkpoint: Checkpoint, scheme: str = "f32", kv: str | None = None, context: int | None = None
+) -> QuantModel:
+    """A trained model in the numbers of a scheme, rounded to nearest."""
+    return quantize(lower(checkpoint, context), scheme, kv)
+
+
 def generate(
-    checkpoint: Checkpoint,
-    target: Target,
-    *,
-    scheme: str = "f32",
-    context: int | None = None,
-    prefix: str | None = None,
-    trace: bool = False,
+    source: Checkpoint | QuantModel, target: Target, *, prefix: str | None = None, trace: bool = False
 ) -> Generation:
-    """Run all pure stages; touches no disk."""
-    spec = lower(checkpoint, context)
-    model = quantize(spec, scheme)
+    """Run all pure stages; touches no disk. A checkpoint is built as it is, in float32."""
+    model = source if isinstance(source, QuantModel) else quantized(source)
     kernels = select(target.isa)
     tables = None if model.vocabulary is None else tabulate(model.vocabulary)
     memory = plan(model, kernels, 0 if tables is None else tables.size)
-    tensors = pack(model, kernels)
-    p = literals.prefix(prefix or checkpoint.name)
-    sources = _model_sources(p, tables is not None, tensors)
+    packed = pack(model, kernels)
+    p = literals.prefix(prefix or model.name)
+    sources = _model_sources(p, tables is not None, packed.tensors)
     program = program_sources(target)
     words = name(
         model,
         memory,
         kernels,
-        tensors,
+        packed,
         tables,
         prefix=p,
         target=target,
@@ -75,8 +74,8 @@ def generate(
         sources=sources,
         trace=trace,
     )
-    files = render(words, kernels, tensors, target)
-    return Generation(spec, model, kernels, memory, tables, tensors, words, files, sources, program)
+    files = render(words, kernels, packed.tensors, target)
+    return Generation(model, kernels, memory, tables, packed, words, files, sources, program)
 
 
 def _model_sources(prefix: str, has_tokenizer: bool, tensors: Sequence[PackedTensor]) -> tuple[str, ...]:

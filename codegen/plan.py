@@ -5,12 +5,13 @@ The activations share one arena: two buffers may overlap when no step of the for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .config import ModelConfig
 from .errors import ExitCode, LlgenError
 from .kernels import KernelSet
+from .matrix import GROUP, FloatMatrix, Matrix
 from .numerics import LANES
 from .quantize import QuantModel
 
@@ -59,11 +60,23 @@ class Buffer:
 
 
 @dataclass(frozen=True)
+class Member:
+    """An array of the generated state."""
+
+    name: str
+    type: str
+    """In C."""
+    count: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class MemoryPlan:
-    """The sizes of everything that generated code keeps; all counts are float32 unless they say bytes."""
+    """The sizes of everything that generated code keeps; counts are elements unless they say bytes."""
 
     buffers: tuple[Buffer, ...]
-    arena: int
+    members: tuple[Member, ...]
+    """The arrays of the state, in order; the larger elements first, so that there is no padding."""
     dim_padded: int
     """x and n: whole blocks of rows, and whole groups of 8 lanes; the padding holds zeros"""
     dim_rows: int
@@ -72,11 +85,11 @@ class MemoryPlan:
     qkv_padded: int
     vocab_padded: int
     context_padded: int
-    """Positions in the key cache, in whole blocks of 8."""
-    keys: int
-    """[n_layers, n_kv_heads, context_padded / 8, head_dim, 8]"""
-    values: int
-    """[n_layers, n_kv_heads, context, head_dim], and slack for a vector that reads past the last head"""
+    """Positions in the key cache, in whole blocks."""
+    head_columns: int
+    """A head's elements in the key cache: in whole steps of the integer kernel, when that is what reads it"""
+    head_padded: int
+    """A head's elements in the value cache."""
     ram_bytes: int
     """sizeof of the state: all the RAM that generated code uses, stack apart."""
     sections: Mapping[str, int]
@@ -92,13 +105,14 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
 
     Raises LlgenError (does not fit) when the state or a matrix is larger than a 32-bit target can address.
     """
-    config, rows = model.config, kernels.block_rows
+    config, rows = model.config, kernels.block_rows(model.is_integer)
     dim_padded = round_up(config.dim, max(rows, LANES))
     hidden_padded = round_up(config.hidden_dim, rows)
     qkv_padded = round_up(config.q_dim + 2 * config.kv_dim, rows)
     vocab_padded = round_up(config.vocab_size, rows)
-    context_padded = round_up(model.context, LANES)
-    demands = (
+    whole_cache = model.kv == "q8"
+    context_padded = round_up(model.context, math.lcm(rows, LANES) if whole_cache else LANES)
+    demands = [
         _demand("x", dim_padded, "embed", "final_norm"),
         _demand("n", dim_padded, "attention_norm", "classify"),
         _demand("qkv", qkv_padded, "wqkv", "attend"),
@@ -106,14 +120,17 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
         _demand("mixed", config.q_dim + kernels.lanes, "attend", "wo"),
         _demand("h", 2 * hidden_padded, "w13", "w2"),
         _demand("odds", vocab_padded, "sample", "sample"),
-    )
+    ]
+    if model.is_integer and model.final_gain is None:
+        demands = [demand for demand in demands if demand.name != "n"]  # x is quantised as it is
     buffers = place(demands)
-    arena = max(buffer.offset + buffer.floats for buffer in buffers)
-    keys = config.n_layers * config.n_kv_heads * context_padded * config.head_dim
-    values = config.n_layers * config.n_kv_heads * model.context * config.head_dim + kernels.lanes
-    # Two words, the tokens of the conversation, and floats: every member is four bytes, so there is no padding.
-    ram_bytes = 4 * (2 + model.context + WORD_ROOM + keys + values + arena + vocab_padded)
-    sections = _sections(config, model, kernels, qkv_padded, tokenizer_bytes)
+    head_columns = round_up(config.head_dim, kernels.int_step) if whole_cache else config.head_dim
+    head_padded = round_up(config.head_dim, kernels.lanes) if whole_cache else config.head_dim
+    members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded)
+    ram_bytes = sum(member.bytes for member in members) + 2 * 4
+    sections = {name: size for name, size in _sections(model, kernels).items() if size}
+    if tokenizer_bytes:
+        sections["tokenizer"] = tokenizer_bytes
     for what, size in {"the state in RAM": ram_bytes, **sections}.items():
         if size > _MAX_BYTES:
             raise LlgenError(
@@ -123,18 +140,70 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
             )
     return MemoryPlan(
         buffers=buffers,
-        arena=arena,
+        members=members,
         dim_padded=dim_padded,
         dim_rows=round_up(config.dim, rows),
         hidden_padded=hidden_padded,
         qkv_padded=qkv_padded,
         vocab_padded=vocab_padded,
         context_padded=context_padded,
-        keys=keys,
-        values=values,
+        head_columns=head_columns,
+        head_padded=head_padded,
         ram_bytes=ram_bytes,
         sections=sections,
     )
+
+
+def _members(
+    model: QuantModel,
+    kernels: KernelSet,
+    buffers: Sequence[Buffer],
+    vocab_padded: int,
+    context_padded: int,
+    head_columns: int,
+    head_padded: int,
+) -> tuple[Member, ...]:
+    config = model.config
+    heads = config.n_layers * config.n_kv_heads
+    arena = max(buffer.offset + buffer.floats for buffer in buffers)
+    members = [_member("tokens", "int32_t", model.context + WORD_ROOM)]
+    if model.kv == "f32":
+        members += [
+            _member("keys", "float", heads * context_padded * config.head_dim),
+            _member("values", "float", heads * model.context * config.head_dim + kernels.lanes),
+        ]
+    else:
+        members += [
+            _member("key_scales", "float", heads * context_padded),
+            _member("value_scales", "float", heads * context_padded),
+        ]
+    members += [_member("arena", "float", arena), _member("logits", "float", vocab_padded)]
+    if model.is_integer:
+        columns = max(config.dim, config.q_dim, config.hidden_dim, head_columns)
+        element = "int8_t" if kernels.int_bytes == 1 else "int16_t"
+        if model.kv == "q8":
+            members.append(_member("weights", "int16_t", round_up(model.context, 2)))
+        members.append(_member("operand", element, operand_elements(columns, kernels)))
+        if model.has_four_bits:
+            members.insert(-1, _member("offsets", "int16_t", operand_elements(columns, kernels) // GROUP))
+    if model.kv == "q8":
+        members += [
+            _member("keys", "int8_t", heads * context_padded * head_columns),
+            _member("values", "int8_t", heads * round_up(model.context, 2) * head_padded),
+        ]
+    return tuple(members)
+
+
+def operand_elements(columns: int, kernels: KernelSet) -> int:
+    """Elements of an integer vector of so many columns, in whole groups of a 4-bit matrix."""
+    return round_up(columns, math.lcm(kernels.int_step, GROUP))
+
+
+def _member(name: str, kind: str, count: int) -> Member:
+    """An array whose end is a multiple of four bytes."""
+    size = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1}[kind]
+    count = round_up(count, 4 // size)
+    return Member(name, kind, count, count * size)
 
 
 def round_up(count: int, multiple: int) -> int:
@@ -164,23 +233,32 @@ def _demand(name: str, floats: int, first: str, last: str) -> Demand:
     return Demand(name, floats, STEPS.index(first), STEPS.index(last))
 
 
-def _sections(
-    config: ModelConfig, model: QuantModel, kernels: KernelSet, qkv_padded: int, tokenizer_bytes: int
-) -> dict[str, int]:
-    rows = kernels.block_rows
-    dim = round_up(config.dim, rows)
-    vocab = round_up(config.vocab_size, rows)
-    floats = {
-        "wqkv": config.n_layers * qkv_padded * config.dim,
-        "wo": config.n_layers * dim * config.q_dim,
-        "w13": config.n_layers * 2 * round_up(config.hidden_dim, rows) * config.dim,
-        "w2": config.n_layers * dim * config.hidden_dim,
-        "embedding": (vocab if model.classifier is None else config.vocab_size) * config.dim,
-        "classifier": 0 if model.classifier is None else vocab * config.dim,
-        "final_gain": 0 if model.final_gain is None else config.dim,
-        "rope": model.context * config.head_dim,
+def _sections(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
+    """Bytes of every kind of matrix, and of the other tables."""
+    config = model.config
+    halves = {"w13": 2}  # gate and up are padded each
+    sizes: dict[str, int] = {}
+    for name, matrix in model.matrices().items():
+        kind = name.partition(".")[0]
+        by_rows = name == "embedding" and model.classifier is not None  # only looked up: no blocks
+        size = matrix_bytes(matrix, kernels, blocks=1 if not by_rows else 0, parts=halves.get(kind, 1))
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sizes | {
+        "final_gain": 0 if model.final_gain is None else 4 * config.dim,
+        "rope": 4 * model.context * config.head_dim,
     }
-    sections = {name: 4 * count for name, count in floats.items() if count}
-    if tokenizer_bytes:
-        sections["tokenizer"] = tokenizer_bytes
-    return sections
+
+
+def matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: int, parts: int) -> int:
+    """Bytes of a packed matrix with its scales and multipliers; `blocks` 0 when rows are stored one by one."""
+    rows, columns = matrix.shape
+    if isinstance(matrix, FloatMatrix):
+        padded = parts * round_up(rows // parts, kernels.block_rows(False)) if blocks else rows
+        return 4 * padded * columns
+    if not blocks:
+        return rows * columns + 2 * rows
+    padded = parts * round_up(rows // parts, kernels.block_rows(True))
+    if matrix.multipliers is None:
+        return padded * round_up(columns, kernels.int_step) + 2 * padded
+    groups = -(-columns // GROUP)
+    return padded * groups * (GROUP // 2 + 1) + 2 * padded

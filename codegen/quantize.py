@@ -1,34 +1,39 @@
 """Quantising: the numbers of a model as the device will hold them.
 
-Scheme f32 keeps float32: the gains of the norms and 1 / sqrt(head_dim) are multiplied into the matrix that follows,
-and subnormals become zero. What remains is exactly what the C and the NumPy reference both compute with.
+In every scheme the gains of the norms and 1 / sqrt(head_dim) are multiplied into the matrix that follows, in float32.
+Scheme f32 keeps the products, and subnormals become zero; q8 and q4 round them to integers. What comes out is exactly
+what the C and the NumPy reference both compute with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .config import ModelConfig
-from .errors import UsageError
+from .errors import LlgenError, UsageError
+from .matrix import Matrix, to_bits
 from .numerics import Array, Float, flush_subnormals
 from .spec import Layer, ModelSpec
 from .vocabulary import Vocabulary
 
-SCHEMES = ("f32",)
+SCHEMES = ("f32", "q8", "q4")
+CACHES = ("f32", "q8")
+KINDS = ("wqkv", "wo", "w13", "w2")
+"""The matrices of a layer."""
 
 
 @dataclass(frozen=True)
 class QuantLayer:
     """The matrices of one layer, gains folded in; shapes as in spec.Layer."""
 
-    wqkv: Array
-    wo: Array
-    w13: Array
-    w2: Array
+    wqkv: Matrix
+    wo: Matrix
+    w13: Matrix
+    w2: Matrix
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,16 @@ class QuantModel:
     name: str
     sha256: str
     scheme: str
+    kv: str
+    """How keys and values are kept: f32, or q8, 8 bits with one scale a head vector."""
     config: ModelConfig
     context: int
-    embedding: Array
+    embedding: Matrix
     """[vocab_size, dim]; the classifier too, when that is None"""
     layers: tuple[QuantLayer, ...]
     final_gain: Array | None
     """[dim]; None when it is folded into a classifier of its own"""
-    classifier: Array | None
+    classifier: Matrix | None
     """[vocab_size, dim]"""
     rope_cos: Array
     rope_sin: Array
@@ -58,58 +65,145 @@ class QuantModel:
         """The token that a sequence begins with."""
         return self.config.bos_id
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether products are sums of whole numbers."""
+        return self.scheme != "f32"
 
-def quantize(spec: ModelSpec, scheme: str) -> QuantModel:
-    """Turn a ModelSpec into the numbers of `scheme`.
+    @property
+    def has_four_bits(self) -> bool:
+        """Whether some matrix has 4 bits."""
+        return any(matrix.bits == 4 for matrix in self.matrices().values())
 
-    Raises UsageError for a scheme that does not exist.
+    def for_context(self, context: int | None) -> QuantModel:
+        """The model for fewer positions; None leaves it as it is.
+
+        Raises LlgenError when it was not made for that many.
+        """
+        if context is None:
+            return self
+        if not 1 <= context <= self.context:
+            raise LlgenError(f"a context of {context} was asked for; the model has 1 to {self.context} positions")
+        return replace(self, context=context, rope_cos=self.rope_cos[:context], rope_sin=self.rope_sin[:context])
+
+    def matrices(self) -> dict[str, Matrix]:
+        """Every matrix by its name, `KIND.LAYER` or `embedding` or `classifier`, in the order of one forward pass."""
+        named = {"embedding": self.embedding}
+        for index, layer in enumerate(self.layers):
+            named |= {f"{kind}.{index}": getattr(layer, kind) for kind in KINDS}
+        return named if self.classifier is None else named | {"classifier": self.classifier}
+
+
+@dataclass(frozen=True)
+class FoldedModel:
+    """The float32 matrices that a scheme rounds, by the names of `QuantModel.matrices`."""
+
+    spec: ModelSpec
+    matrices: Mapping[str, Array]
+    final_gain: Array | None
+
+
+def fold(spec: ModelSpec) -> FoldedModel:
+    """Multiply gains into the matrices behind them: the gain first, then query rows by 1 / sqrt(head_dim).
+
+    This order of rounding is contract. A tied embedding is looked up too, so the last gain stays by itself.
+    """
+    matrices = {"embedding": flush_subnormals(spec.embedding)}
+    for index, layer in enumerate(spec.layers):
+        matrices |= {f"{kind}.{index}": values for kind, values in _folded(layer, spec.config).items()}
+    if spec.classifier is not None:
+        matrices["classifier"] = flush_subnormals(spec.classifier * spec.final_gain)
+        return FoldedModel(spec, matrices, None)
+    return FoldedModel(spec, matrices, flush_subnormals(spec.final_gain))
+
+
+def quantize(spec: ModelSpec, scheme: str, kv: str | None = None) -> QuantModel:
+    """Turn a ModelSpec into the numbers of `scheme`, rounded to nearest; `kv` None is the scheme's usual cache.
+
+    Raises UsageError for a scheme or cache that does not exist.
     """
     if scheme not in SCHEMES:
         raise UsageError(f"there is no scheme '{scheme}'", f"choose one of: {', '.join(SCHEMES)}")
-    layers = tuple(_fold(layer, spec.config) for layer in spec.layers)
-    classifier = None if spec.classifier is None else flush_subnormals(spec.classifier * spec.final_gain)
+    folded = fold(spec)
+    return assemble(
+        folded, scheme, kv, {name: to_bits(values, bits_of(scheme, name)) for name, values in folded.matrices.items()}
+    )
+
+
+def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """[rows, columns] of every matrix, by the names of `QuantModel.matrices`."""
+    dim, hidden = config.dim, config.hidden_dim
+    kinds = {
+        "wqkv": (config.q_dim + 2 * config.kv_dim, dim),
+        "wo": (dim, config.q_dim),
+        "w13": (2 * hidden, dim),
+        "w2": (dim, hidden),
+    }
+    shapes = {"embedding": (config.vocab_size, dim)}
+    for index in range(config.n_layers):
+        shapes |= {f"{kind}.{index}": kinds[kind] for kind in KINDS}
+    return shapes if config.tied else shapes | {"classifier": (config.vocab_size, dim)}
+
+
+def bits_of(scheme: str, name: str) -> int:
+    """Bits of a weight of the matrix `name`: the embedding and the classifier never have fewer than 8."""
+    if scheme == "q4" and name.partition(".")[0] in KINDS:
+        return 4
+    return 32 if scheme == "f32" else 8
+
+
+def usual_cache(scheme: str) -> str:
+    """The cache that suits a scheme when none is asked for."""
+    return "f32" if scheme == "f32" else "q8"
+
+
+def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping[str, Matrix]) -> QuantModel:
+    """A QuantModel of matrices that somebody quantised.
+
+    Raises UsageError for a cache that does not exist, or that the scheme does not go with.
+    """
+    spec = folded.spec
+    kv = kv or usual_cache(scheme)
+    if kv not in CACHES:
+        raise UsageError(f"there is no cache '{kv}'", f"choose one of: {', '.join(CACHES)}")
+    if scheme == "f32" and kv != "f32":
+        raise UsageError(f"scheme f32 keeps its keys and values in float32, not {kv}", "--scheme q8")
     return QuantModel(
         name=spec.name,
         sha256=spec.sha256,
         scheme=scheme,
+        kv=kv,
         config=spec.config,
         context=spec.context,
-        embedding=flush_subnormals(spec.embedding),
-        layers=layers,
-        final_gain=flush_subnormals(spec.final_gain) if classifier is None else None,
-        classifier=classifier,
+        embedding=matrices["embedding"],
+        layers=tuple(
+            QuantLayer(**{kind: matrices[f"{kind}.{index}"] for kind in KINDS}) for index in range(spec.config.n_layers)
+        ),
+        final_gain=folded.final_gain,
+        classifier=matrices.get("classifier"),
         rope_cos=flush_subnormals(spec.rope_cos),
         rope_sin=flush_subnormals(spec.rope_sin),
-        error=_errors(spec, layers),
+        error=_errors(folded, matrices),
         vocabulary=spec.vocabulary,
     )
 
 
-def _fold(layer: Layer, config: ModelConfig) -> QuantLayer:
-    """Multiply by the gain first, then query rows by 1 / sqrt(head_dim): this order of rounding is contract."""
+def _folded(layer: Layer, config: ModelConfig) -> dict[str, Array]:
     wqkv = layer.wqkv * layer.attention_gain
     wqkv[: config.q_dim] *= Float(1.0 / math.sqrt(config.head_dim))
-    return QuantLayer(
-        wqkv=flush_subnormals(wqkv),
-        wo=flush_subnormals(layer.wo),
-        w13=flush_subnormals(layer.w13 * layer.ffn_gain),
-        w2=flush_subnormals(layer.w2),
-    )
+    return {
+        "wqkv": flush_subnormals(wqkv),
+        "wo": flush_subnormals(layer.wo),
+        "w13": flush_subnormals(layer.w13 * layer.ffn_gain),
+        "w2": flush_subnormals(layer.w2),
+    }
 
 
-def _errors(spec: ModelSpec, layers: tuple[QuantLayer, ...]) -> dict[str, float]:
-    errors = {"wqkv": 0.0, "wo": 0.0, "w13": 0.0, "w2": 0.0}
-    for layer, held in zip(spec.layers, layers, strict=True):
-        query_scale = np.ones((spec.config.q_dim + 2 * spec.config.kv_dim, 1))
-        query_scale[: spec.config.q_dim] = 1.0 / math.sqrt(spec.config.head_dim)
-        exact = {
-            "wqkv": layer.wqkv.astype(np.float64) * layer.attention_gain * query_scale,
-            "wo": layer.wo.astype(np.float64),
-            "w13": layer.w13.astype(np.float64) * layer.ffn_gain,
-            "w2": layer.w2.astype(np.float64),
-        }
-        for kind, values in exact.items():
-            largest = float(np.abs(values).max())
-            difference = float(np.abs(getattr(held, kind) - values).max())
-            errors[kind] = max(errors[kind], difference / largest if largest else 0.0)
+def _errors(folded: FoldedModel, matrices: Mapping[str, Matrix]) -> dict[str, float]:
+    errors: dict[str, float] = {}
+    for name, exact in folded.matrices.items():
+        kind = name.partition(".")[0]
+        largest = float(np.abs(exact).max())
+        difference = float(np.abs(matrices[name].dequantized().astype(np.float64) - exact).max())
+        errors[kind] = max(errors.get(kind, 0.0), difference / largest if largest else 0.0)
     return errors

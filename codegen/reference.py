@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
+from .cache import Cache, FloatCache, IntCache
 from .errors import LlgenError
-from .numerics import Array, Float, exp, lane_sum, matvec, rms_scale, rotate, swiglu
+from .matrix import FloatMatrix, Matrix
+from .numerics import Array, Float, Quantized, quantize_vector, rms_scale, rotate, swiglu
 from .quantize import QuantLayer, QuantModel
 
 Observer = Callable[[str, int, Array], None]
@@ -24,26 +27,18 @@ def _ignore(tensor: str, layer: int, values: Array) -> None:
 
 
 @dataclass
-class _Cache:
-    """Rotated keys and values of one layer, [positions so far, n_kv_heads, head_dim]."""
-
-    keys: Array
-    values: Array
-
-
-@dataclass
 class Reference:
     """One conversation with a model; like the C's state, it grows by the positions it is given."""
 
     model: QuantModel
     observer: Observer = _ignore
     position: int = 0
-    _caches: list[_Cache] = field(default_factory=list)
+    _caches: list[Cache] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = self.model.config
-        empty = np.zeros((0, config.n_kv_heads, config.head_dim), Float)
-        self._caches = [_Cache(empty, empty) for _ in self.model.layers]
+        kind = FloatCache if self.model.kv == "f32" else IntCache
+        self._caches = [kind.empty(config.n_kv_heads, config.head_dim) for _ in self.model.layers]
 
     def feed(self, tokens: Sequence[int]) -> Array:
         """Evaluate the next positions; returns their logits, [len(tokens), vocab_size].
@@ -52,17 +47,14 @@ class Reference:
         """
         model = self.model
         self._check(tokens)
-        x = model.embedding[np.asarray(tokens, dtype=np.int64)]
+        x = _rows(model.embedding, np.asarray(tokens, dtype=np.int64))
         self.observer("embedding", -1, x)
         for index, layer in enumerate(model.layers):
             x = self._attention(x, index, layer)
             x = self._feed_forward(x, index, layer)
         self.position += len(tokens)
-        n = x * rms_scale(x, Float(model.config.norm_eps))
-        if model.final_gain is not None:
-            n = n * model.final_gain
-        self.observer("final_norm", -1, n)
-        logits = matvec(model.embedding if model.classifier is None else model.classifier, n)
+        classifier = model.embedding if model.classifier is None else model.classifier
+        logits = self._product_of_norm("final_norm", -1, classifier, x, model.final_gain)
         self.observer("logits", -1, logits)
         return logits
 
@@ -78,9 +70,7 @@ class Reference:
     def _attention(self, x: Array, index: int, layer: QuantLayer) -> Array:
         config = self.model.config
         count = x.shape[0]
-        n = x * rms_scale(x, Float(config.norm_eps))
-        self.observer("attention_norm", index, n)
-        qkv = matvec(layer.wqkv, n)
+        qkv = self._product_of_norm("attention_norm", index, layer.wqkv, x)
         self.observer("qkv", index, qkv)
         here = slice(self.position, self.position + count)
         cos = self.model.rope_cos[here, np.newaxis, :]
@@ -89,48 +79,53 @@ class Reference:
         self.observer("query", index, q.reshape(count, -1))
         k = qkv[:, config.q_dim : config.q_dim + config.kv_dim].reshape(count, config.n_kv_heads, config.head_dim)
         v = qkv[:, config.q_dim + config.kv_dim :].reshape(count, config.n_kv_heads, config.head_dim)
-        cache = self._caches[index]
         k = rotate(k, cos, sin)
         self.observer("key", index, k.reshape(count, -1))
-        cache.keys = np.concatenate([cache.keys, k])
-        cache.values = np.concatenate([cache.values, v])
-        mixed = np.stack([_attend(q[i], cache, self.position + i + 1) for i in range(count)])
+        cache = self._caches[index]
+        cache.extend(k, v)
+        mixed = np.stack([cache.attend(q[i], self.position + i + 1) for i in range(count)])
         self.observer("attention", index, mixed)
-        x = x + matvec(layer.wo, mixed)
+        x = x + _product(layer.wo, mixed)
         self.observer("attention_residual", index, x)
         return x
 
     def _feed_forward(self, x: Array, index: int, layer: QuantLayer) -> Array:
         hidden = self.model.config.hidden_dim
-        n = x * rms_scale(x, Float(self.model.config.norm_eps))
-        self.observer("ffn_norm", index, n)
-        gate_up = matvec(layer.w13, n)
+        gate_up = self._product_of_norm("ffn_norm", index, layer.w13, x)
         h = swiglu(gate_up[:, :hidden], gate_up[:, hidden:])
         self.observer("swiglu", index, h)
-        x = x + matvec(layer.w2, h)
+        x = x + _product(layer.w2, h)
         self.observer("ffn_residual", index, x)
         return x
 
+    def _product_of_norm(self, name: str, layer: int, matrix: Matrix, x: Array, gain: Array | None = None) -> Array:
+        """The matrix times the normalised `x`.
 
-def _attend(q: Array, cache: _Cache, positions: int) -> Array:
-    """Softmax attention of one position over `positions` keys: `q` [n_heads, head_dim] -> [n_heads * head_dim].
+        Integers make the norm's factor part of the scale, so that the vector need not be multiplied by it first.
+        """
+        factor = rms_scale(x, Float(self.model.config.norm_eps))
+        if isinstance(matrix, FloatMatrix):
+            n = x * factor
+            if gain is not None:
+                n = n * gain
+            self.observer(name, layer, n)
+            return matrix.product(n)
+        quantized = quantize_vector(x if gain is None else x * gain)
+        scaled = Quantized(quantized.integers, quantized.scale * factor)
+        self.observer(name, layer, scaled.integers.astype(Float) * scaled.scale)
+        return matrix.product(scaled)
 
-    A score accumulates over the head's elements in ascending order, an output over the positions in ascending order;
-    the outputs are multiplied by the reciprocal of the sum of exponentials at the end.
-    """
-    n_heads, head_dim = q.shape
-    group = n_heads // cache.keys.shape[1]
-    keys = np.repeat(cache.keys[:positions], group, axis=1)
-    values = np.repeat(cache.values[:positions], group, axis=1)
-    scores = np.zeros((n_heads, positions), Float)
-    for i in range(head_dim):
-        scores = scores + q[:, i, np.newaxis] * keys[:, :, i].T
-    odds = exp(scores - scores.max(axis=1, keepdims=True))
-    total = np.zeros((n_heads, head_dim), Float)
-    for position in range(positions):
-        total = total + odds[:, position, np.newaxis] * values[position]
-    mixed: Array = total * (Float(1.0) / lane_sum(odds))[:, np.newaxis]
-    return mixed.reshape(-1)
+
+def _product(matrix: Matrix, x: Array) -> Array:
+    return matrix.product(x) if isinstance(matrix, FloatMatrix) else matrix.product(quantize_vector(x))
+
+
+def _rows(matrix: Matrix, rows: npt.NDArray[np.int64]) -> Array:
+    """Rows of an embedding, [len(rows), dim]."""
+    if isinstance(matrix, FloatMatrix):
+        return matrix.values[rows]
+    values: Array = matrix.integers[rows].astype(Float) * matrix.scales[rows, np.newaxis]
+    return values
 
 
 # --------------------------------------------------------------------------------------------------------- selftest

@@ -71,7 +71,10 @@ def render(context: CodegenContext, kernels: KernelSet, tensors: Sequence[Packed
         templates[f"{p}_tokenizer.c"] = "tokenizer.c.j2"
         words |= asdict(context.tokenizer)
     rendered = {path: environment().get_template(name).render(words) for path, name in templates.items()}
-    rendered[f"{p}_simd.h"] = (files("llgen.templates") / "simd" / f"{kernels.isa}.h").read_text(encoding="utf-8")
+    simd = files("llgen.templates") / "simd"
+    rendered[f"{p}_simd.h"] = (simd / f"{kernels.isa}.h").read_text(encoding="utf-8")
+    if context.integer:
+        rendered[f"{p}_simd_int.h"] = (simd / f"{kernels.int_isa}_int.h").read_text(encoding="utf-8")
     result = {path: text.encode("utf-8") for path, text in rendered.items()}
     return {**result, **_weights_files(words, p, tensors)}
 

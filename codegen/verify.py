@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from llgen.targets.schema import Target
 
 from .build import Progress, build_cached, expected_trace
-from .checkpoint import Checkpoint
 from .counting import instructions_per_token
 from .errors import ExitCode, LlgenError
 from .fit import fitting_context
@@ -41,28 +40,18 @@ class Verdict:
     """Why building or running failed, where it should not have."""
 
 
-def verify(
-    checkpoint: Checkpoint,
-    model: QuantModel,
-    target: Target,
-    positions: int,
-    *,
-    context: int | None,
-    counts: bool,
-    progress: Progress,
-) -> Verdict:
+def verify(model: QuantModel, target: Target, positions: int, *, counts: bool, progress: Progress) -> Verdict:
     """Compare a target with the reference, bit for bit; `counts` asks for instructions, too.
 
     Raises LlgenError when building or running fails.
     """
-    room = context or model.context
-    positions = min(positions, room)
-    built = build_cached(checkpoint, target, scheme=model.scheme, context=context, progress=progress)
+    positions = min(positions, model.context)
+    built = build_cached(model, target, progress)
     facts = {
         "target": target.name,
         "flash_bytes": built.facts["flash_bytes"],
         "ram_bytes": built.facts["ram_bytes"],
-        "context": room,
+        "context": model.context,
     }
     problem = missing_emulator(target)
     if problem:
@@ -73,36 +62,24 @@ def verify(
     facts |= {"digest": found.digest_hex, "equal": found == expected, "positions": positions}
     if found != expected:
         progress("looking for the first difference")
-        return Verdict(**facts, first_difference=_difference(checkpoint, model, target, expected, found, context))
+        return Verdict(**facts, first_difference=_difference(model, target, expected, found))
     if counts:
         progress(f"counting instructions on {target.name}")
         facts["instructions_per_token"] = instructions_per_token(built.artifact, positions)
     return Verdict(**facts)
 
 
-def verify_leniently(
-    checkpoint: Checkpoint,
-    model: QuantModel,
-    target: Target,
-    positions: int,
-    *,
-    context: int | None,
-    progress: Progress,
-) -> Verdict:
+def verify_leniently(model: QuantModel, target: Target, positions: int, progress: Progress) -> Verdict:
     """As verify, one target of many: a small board gets the context that fits it, a failure becomes a verdict."""
-    fitting = fitting_context(model, select(target.isa), target)
-    if fitting is not None and fitting < model.context:
-        context = fitting
+    fitting = model.for_context(fitting_context(model, select(target.isa), target))
     try:
-        return verify(checkpoint, model, target, positions, context=context, counts=True, progress=progress)
+        return verify(fitting, target, positions, counts=True, progress=progress)
     except LlgenError as error:
         if error.exit_code == ExitCode.DOES_NOT_FIT:
             return Verdict(target.name, skipped=error.message.splitlines()[0])
         return Verdict(target.name, error=error.message)
 
 
-def _difference(
-    checkpoint: Checkpoint, model: QuantModel, target: Target, expected: Trace, found: Trace, context: int | None
-) -> str:
-    where = first_divergence(checkpoint, model, target, len(expected.tokens), scheme=model.scheme, context=context)
+def _difference(model: QuantModel, target: Target, expected: Trace, found: Trace) -> str:
+    where = first_divergence(model, target, len(expected.tokens))
     return str(where) if where else first_token_difference(expected, found) or "only in the build without trace"

@@ -200,14 +200,14 @@ def sabotage(monkeypatch, old, new):
 def test_the_first_difference_is_named(monkeypatch, old, new, layer, tensor):
     checkpoint = random_checkpoint(SHAPES["tied"])
     sabotage(monkeypatch, old, new)
-    where = first_divergence(checkpoint, quantized(checkpoint), load_target("host"), 6)
+    where = first_divergence(quantized(checkpoint), load_target("host"), 6)
     assert (where.layer, where.tensor) == (layer, tensor)
     assert tensor in str(where)
 
 
 def test_no_difference_is_none():
     checkpoint = random_checkpoint(SHAPES["wide"], vocabulary=None)
-    assert first_divergence(checkpoint, quantized(checkpoint), load_target("host"), 6) is None
+    assert first_divergence(quantized(checkpoint), load_target("host"), 6) is None
 
 
 def test_a_broken_trace_is_said():

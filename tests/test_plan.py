@@ -46,8 +46,8 @@ def test_padding_covers_whole_blocks_and_lanes(isa):
         (memory.qkv_padded, ODD.q_dim + 2 * ODD.kv_dim),
         (memory.vocab_padded, ODD.vocab_size),
     ]:
-        assert padded % kernels.block_rows == 0
-        assert exact <= padded < exact + kernels.block_rows
+        assert padded % kernels.block_rows(False) == 0
+        assert exact <= padded < exact + kernels.block_rows(False)
     assert memory.dim_padded % 8 == 0
     assert memory.dim_padded >= memory.dim_rows
 

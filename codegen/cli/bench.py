@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from llgen.codegen.build import Build, build_cached
-from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.counting import instructions_per_token, uncountable
+from llgen.codegen.quantized import read_model
 from llgen.codegen.runner import run_bench
 from llgen.targets.schema import load_target
 
@@ -19,6 +19,7 @@ from .options import (
     answer,
     context_option,
     json_option,
+    kv_option,
     model_argument,
     require_positions,
     say,
@@ -37,24 +38,26 @@ _RUNS = 5
 )
 @target_option
 @scheme_option
+@kv_option
 @context_option
 @json_option
-def command(model: Path, positions: int, target: str, scheme: str, context: int | None, as_json: bool) -> None:
+def command(
+    model: Path, positions: int, target: str, scheme: str | None, kv: str | None, context: int | None, as_json: bool
+) -> None:
     """Measure MODEL on a target: instructions a token, and on the machine at hand tokens a second.
 
     Time in an emulator says nothing of the machine it stands for, and is not measured.
     """
-    checkpoint = load_checkpoint(model)
-    room = context or checkpoint.config.max_seq_len
-    require_positions("--positions", positions, room)
+    source = read_model(model, scheme, kv, context)
+    require_positions("--positions", positions, source.context)
     facts = load_target(target)
     with spinner("building") as progress:
-        built = build_cached(checkpoint, facts, scheme=scheme, context=context, progress=progress)
+        built = build_cached(source, facts, progress)
         progress("counting instructions")
         instructions = instructions_per_token(built.artifact, positions)
         native = facts.runner is not None and facts.runner.argv[0] == "{artifact}"
         progress("timing")
-        results = [_decode(built, scheme, positions)] if native else []
+        results = [_decode(built, source.scheme, positions)] if native else []
     if as_json:
         answer(
             {

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from llgen.codegen.build import Build, build
-from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.quantized import read_model
 from llgen.targets.schema import load_target
 
 from .options import (
@@ -15,6 +15,7 @@ from .options import (
     context_option,
     json_option,
     kib,
+    kv_option,
     model_argument,
     say,
     scheme_option,
@@ -29,20 +30,28 @@ from .options import (
 @click.option("--name", "prefix", help="Prefix of the generated C.  [default: the model's name]")
 @target_option
 @scheme_option
+@kv_option
 @context_option
 @json_option
 def command(
-    model: Path, output: Path | None, prefix: str | None, target: str, scheme: str, context: int | None, as_json: bool
+    model: Path,
+    output: Path | None,
+    prefix: str | None,
+    target: str,
+    scheme: str | None,
+    kv: str | None,
+    context: int | None,
+    as_json: bool,
 ) -> None:
     """Generate C for MODEL, a model directory, and compile it with zig.
 
     The folder builds without llgen, too: `make`, `make CC=gcc`.
     """
-    checkpoint = load_checkpoint(model)
     facts = load_target(target)
-    directory = output or Path(f"{checkpoint.name}-{facts.name}")
     with spinner("loading") as progress:
-        result = build(checkpoint, facts, directory, scheme=scheme, context=context, prefix=prefix, progress=progress)
+        source = read_model(model, scheme, kv, context)
+        directory = output or Path(f"{source.name}-{facts.name}")
+        result = build(source, facts, directory, prefix=prefix, progress=progress)
     if as_json:
         answer(_as_json(result))
     else:
@@ -50,7 +59,7 @@ def command(
 
 
 def _as_json(result: Build) -> dict[str, object]:
-    keys = ("model", "target", "scheme", "digest", "flash_bytes", "ram_bytes", "stack_bytes")
+    keys = ("model", "target", "scheme", "kv", "digest", "flash_bytes", "ram_bytes", "stack_bytes")
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
         "code_bytes": result.facts["code_bytes"],

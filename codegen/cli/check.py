@@ -10,17 +10,27 @@ from typing import Any
 import click
 
 from llgen.codegen.build import DIGEST_POSITIONS, Progress, expected_trace
-from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
+from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.device import normal_digest, read_digest
 from llgen.codegen.errors import ExitCode, UsageError
 from llgen.codegen.parity import Closeness, closeness
-from llgen.codegen.quantize import QuantModel, quantize
+from llgen.codegen.quantize import QuantModel
+from llgen.codegen.quantized import is_quantized, read_model
 from llgen.codegen.reference import Reference, Trace
-from llgen.codegen.spec import lower
 from llgen.codegen.verify import Verdict, verify, verify_leniently
 from llgen.targets.schema import load_target, target_names
 
-from .options import answer, context_option, json_option, model_argument, require_positions, say, scheme_option, spinner
+from .options import (
+    answer,
+    context_option,
+    json_option,
+    kv_option,
+    model_argument,
+    require_positions,
+    say,
+    scheme_option,
+    spinner,
+)
 
 
 @click.command(name="check")
@@ -33,6 +43,7 @@ from .options import answer, context_option, json_option, model_argument, requir
 @click.option("--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Speed of the serial port.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to listen to the serial port.")
 @scheme_option
+@kv_option
 @context_option
 @json_option
 def command(
@@ -44,7 +55,8 @@ def command(
     serial: str | None,
     baud: int,
     timeout: float,
-    scheme: str,
+    scheme: str | None,
+    kv: str | None,
     context: int | None,
     as_json: bool,
 ) -> int:
@@ -56,8 +68,7 @@ def command(
     if digest is not None and serial is not None:
         raise UsageError("--digest and --serial exclude each other", "give one of them")
     typed = normal_digest(digest) if digest is not None else None
-    checkpoint = load_checkpoint(model)
-    quantized = quantize(lower(checkpoint, context), scheme)
+    quantized = read_model(model, scheme, kv, context)
     require_positions("--positions", positions, quantized.context)
     count = min(positions or DIGEST_POSITIONS, quantized.context)
     with spinner("computing the reference") as progress:
@@ -66,11 +77,12 @@ def command(
             progress(f"listening to {serial}")
             rows = [_device(serial or "device", typed or read_digest(str(serial), baud, timeout), expected)]
         else:
-            rows = _verify(checkpoint, quantized, target, count, context, progress)
-        close = _check_torch(checkpoint, quantized, expected) if torch and find_spec("torch") else None
+            rows = _verify(quantized, target, count, progress)
+        close = _check_torch(model, quantized, expected) if torch and find_spec("torch") else None
     result = {
-        "model": checkpoint.name,
-        "scheme": scheme,
+        "model": quantized.name,
+        "scheme": quantized.scheme,
+        "kv": quantized.kv,
         "positions": count,
         "reference_digest": expected.digest_hex,
         "targets": [dataclasses.asdict(row) for row in rows],
@@ -86,13 +98,11 @@ def command(
     return ExitCode.FAILED if unproved or any(row.error for row in rows) else ExitCode.DONE
 
 
-def _verify(
-    checkpoint: Checkpoint, model: QuantModel, target: str, positions: int, context: int | None, progress: Progress
-) -> list[Verdict]:
+def _verify(model: QuantModel, target: str, positions: int, progress: Progress) -> list[Verdict]:
     if target != "all":
         facts = load_target(target)
         counts = facts.runner is not None and facts.runner.counter != "callgrind"  # that one is slow
-        return [verify(checkpoint, model, facts, positions, context=context, counts=counts, progress=progress)]
+        return [verify(model, facts, positions, counts=counts, progress=progress)]
     names = target_names()
     rows = []
     for at, name in enumerate(names, start=1):
@@ -100,7 +110,7 @@ def _verify(
         def tell(what: str, where: str = f"{name}, {at} of {len(names)}") -> None:
             progress(f"{where}: {what}")
 
-        rows.append(verify_leniently(checkpoint, model, load_target(name), positions, context=context, progress=tell))
+        rows.append(verify_leniently(model, load_target(name), positions, tell))
     return rows
 
 
@@ -115,9 +125,13 @@ def _device(name: str, digest: str, expected: Trace) -> Verdict:
     )
 
 
-def _check_torch(checkpoint: Checkpoint, model: QuantModel, expected: Trace) -> Closeness:
+def _check_torch(directory: Path, model: QuantModel, expected: Trace) -> Closeness | None:
+    """None where the float32 model that was quantised is not at hand."""
+    if is_quantized(directory):
+        return None
     from llgen.trainer.oracle import torch_logits
 
+    checkpoint = load_checkpoint(directory)
     return closeness(Reference(model).feed(expected.tokens), torch_logits(checkpoint, expected.tokens))
 
 

@@ -12,13 +12,15 @@ import numpy as np
 
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.pipeline import Generation, generate
+from llgen.codegen.quantized import read_model
+from llgen.codegen.spec import lower
 from llgen.codegen.vocabulary import Vocabulary
 from llgen.targets.schema import load_target
 
-from .options import answer, context_option, json_option, model_argument, scheme_option, target_option
+from .options import answer, context_option, json_option, kv_option, model_argument, scheme_option, target_option
 
+_SPEC = "spec"
 _STAGES: dict[str, Callable[[Generation], Any]] = {
-    "spec": lambda generation: generation.spec,
     "quant": lambda generation: generation.model,
     "plan": lambda generation: generation.memory,
     "kernels": lambda generation: generation.kernels,
@@ -29,16 +31,21 @@ _STAGES: dict[str, Callable[[Generation], Any]] = {
 @click.command(name="inspect")
 @model_argument
 @click.option(
-    "--stage", type=click.Choice(list(_STAGES)), default="spec", show_default=True, help="Which box to print."
+    "--stage", type=click.Choice([_SPEC, *_STAGES]), default=_SPEC, show_default=True, help="Which box to print."
 )
 @target_option
 @scheme_option
+@kv_option
 @context_option
 @json_option
-def command(model: Path, stage: str, target: str, scheme: str, context: int | None, as_json: bool) -> None:
+def command(
+    model: Path, stage: str, target: str, scheme: str | None, kv: str | None, context: int | None, as_json: bool
+) -> None:
     """Print what one stage of the pipeline makes of MODEL; arrays by their shape and range."""
-    generation = generate(load_checkpoint(model), load_target(target), scheme=scheme, context=context)
-    described = _describe(_STAGES[stage](generation))
+    if stage == _SPEC:
+        described = _describe(lower(load_checkpoint(model), context))
+    else:
+        described = _describe(_STAGES[stage](generate(read_model(model, scheme, kv, context), load_target(target))))
     if as_json:
         answer(described)
     else:

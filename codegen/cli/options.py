@@ -13,12 +13,11 @@ import click
 from rich.console import Console
 
 from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.quantize import SCHEMES
+from llgen.codegen.quantize import CACHES, SCHEMES
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
-scheme_option = click.option(
-    "--scheme", type=click.Choice(SCHEMES), default="f32", show_default=True, help="Number format."
-)
+scheme_option = click.option("--scheme", type=click.Choice(SCHEMES), help="Number format.  [default: the model's]")
+kv_option = click.option("--kv", type=click.Choice(CACHES), help="Format of keys and values.  [default: the scheme's]")
 context_option = click.option(
     "--context", type=click.IntRange(min=1), help="Positions to build for.  [default: the model's]"
 )

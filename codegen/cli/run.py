@@ -10,8 +10,9 @@ from typing import BinaryIO
 import click
 
 from llgen.codegen.build import build_cached
-from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
 from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.quantize import QuantModel
+from llgen.codegen.quantized import read_model
 from llgen.codegen.runner import run_story
 from llgen.targets.schema import load_target
 
@@ -19,6 +20,7 @@ from .options import (
     answer,
     context_option,
     json_option,
+    kv_option,
     model_argument,
     require_positions,
     say,
@@ -51,6 +53,7 @@ from .options import (
 @click.option("-q", "--quiet", is_flag=True, help="Nothing but text, not even speed and seed on standard error.")
 @target_option
 @scheme_option
+@kv_option
 @context_option
 @json_option
 def command(
@@ -66,7 +69,8 @@ def command(
     ignore_eos: bool,
     quiet: bool,
     target: str,
-    scheme: str,
+    scheme: str | None,
+    kv: str | None,
     context: int | None,
     as_json: bool,
 ) -> None:
@@ -84,13 +88,13 @@ def command(
                 f"{name} is {value}; it must be at least 0" + (f" and at most {limit:g}" if limit == 1 else "")
             )
     text = _prompt(prompt, prompt_file)
-    checkpoint = load_checkpoint(model)
+    source = read_model(model, scheme, kv, context)
     facts = load_target(target)
-    room = context or checkpoint.config.max_seq_len
+    room = source.context
     require_positions("-n", positions, room)
-    _check_prompt(checkpoint, text, room)
+    _check_prompt(source, text)
     with spinner("building") as progress:
-        built = build_cached(checkpoint, facts, scheme=scheme, context=context, progress=progress)
+        built = build_cached(source, facts, progress)
     seed = secrets.randbelow(2**32) if seed is None else seed
     arguments = [
         "-t",
@@ -116,7 +120,8 @@ def command(
                 "tokens_per_second": round(story.tokens_per_second, 1),
                 "seed": seed,
                 "target": facts.name,
-                "scheme": scheme,
+                "scheme": source.scheme,
+                "kv": source.kv,
             }
         )
     elif not quiet:
@@ -138,17 +143,17 @@ def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:
     return None if prompt is None else prompt.encode("utf-8", errors="surrogateescape")
 
 
-def _check_prompt(checkpoint: Checkpoint, text: bytes | None, room: int) -> None:
+def _check_prompt(model: QuantModel, text: bytes | None) -> None:
     """Refuse a prompt that does not fit, before anything is built for it."""
     if text is None:
         return
     if b"\0" in text:
         raise LlgenError("the prompt holds a zero byte, which ends a text in C", "remove it")
-    if checkpoint.vocabulary is None:
-        raise UsageError(f"'{checkpoint.name}' has no tokenizer, so it takes no prompt", "give --tokens IDS")
-    count = 1 + len(checkpoint.vocabulary.encode(text))
-    if count > room:
+    if model.vocabulary is None:
+        raise UsageError(f"'{model.name}' has no tokenizer, so it takes no prompt", "give --tokens IDS")
+    count = 1 + len(model.vocabulary.encode(text))
+    if count > model.context:
         raise LlgenError(
-            f"the prompt has {count} tokens, the start token among them; the context has {room} positions",
-            "shorten it" + ("" if room == checkpoint.config.max_seq_len else ", or build for a longer --context"),
+            f"the prompt has {count} tokens, the start token among them; the context has {model.context} positions",
+            "shorten it" + ("" if model.context == model.config.max_seq_len else ", or build for a longer --context"),
         )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.pipeline import Generation, generate
+from llgen.codegen.pipeline import Generation, generate, quantized
 from llgen.codegen.toolchain import NUMERIC_FLAGS
 from llgen.targets.schema import load_target
 
@@ -49,7 +49,7 @@ class Library:
     def __init__(
         self, checkpoint: Checkpoint, folder: Path, target: str = "x86_64", context: int | None = None
     ) -> None:
-        self.generation: Generation = generate(checkpoint, load_target(target), context=context)
+        self.generation: Generation = generate(quantized(checkpoint, context=context), load_target(target))
         write_files(self.generation, folder)
         path = folder / "library.so"
         sources = list(self.generation.model_sources)

@@ -11,7 +11,7 @@ from llgen.codegen.build import build, build_cached
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.errors import ExitCode, LlgenError
 from llgen.codegen.measure import measure
-from llgen.codegen.pipeline import generate
+from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.runner import command as program_command
 from llgen.codegen.toolchain import compile_objects, link
 from llgen.targets.schema import load_target, target_names
@@ -34,7 +34,7 @@ def symbols(path):
 
 @pytest.mark.parametrize("name", FIRMWARE)
 def test_no_library_but_the_compilers_own(name, odd):
-    built = build_cached(odd, load_target(name), scheme="f32", context=None, progress=quiet)
+    built = build_cached(quantized(odd), load_target(name))
     names = symbols(built.artifact.path)
     forbidden = re.compile(r"^(__ubsan.*|malloc|free|printf|_sbrk|_exit|__libc.*)$")
     assert not [found for found in names if forbidden.match(found)]
@@ -58,7 +58,7 @@ def test_the_stack_goes_no_deeper_than_computed(name, odd, runnable, tmp_path):
 
 def test_vectors_come_first_and_the_weights_lie_where_the_target_says(odd):
     target = load_target("cortex_m55")
-    built = build_cached(odd, target, scheme="f32", context=None, progress=quiet)
+    built = build_cached(quantized(odd), target)
     with built.artifact.path.open("rb") as stream:
         places = {section.name: section["sh_addr"] for section in ELFFile(stream).iter_sections()}
     assert places[".vectors"] == target.firmware.region("code").origin

@@ -10,10 +10,8 @@ from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.fit import fitting_context
 from llgen.codegen.formats.detect import read_any
 from llgen.codegen.kernels import select
-from llgen.codegen.pipeline import generate
-from llgen.codegen.quantize import quantize
+from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.runner import run_selftest
-from llgen.codegen.spec import lower
 from llgen.codegen.toolchain import Artifact, compile_objects, link
 from llgen.targets.schema import load_target, target_names
 
@@ -22,16 +20,12 @@ BUILT_ONLY = sorted(set(target_names()) - set(RUN))
 GCC = [name for name in RUN if load_target(name).compiler.gcc]
 
 
-def quiet(what):
-    pass
-
-
+@pytest.mark.parametrize(("scheme", "kv"), [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")])
 @pytest.mark.parametrize("name", RUN)
-def test_odd_sizes(name, odd, runnable):
+def test_odd_sizes(name, scheme, kv, odd, runnable):
     target = runnable(name)
-    model = quantize(lower(odd), "f32")
-    built = build_cached(odd, target, scheme="f32", context=None, progress=quiet)
-    assert run_selftest(built.artifact, 64) == expected_trace(model, 64)
+    model = quantized(odd, scheme, kv)
+    assert run_selftest(build_cached(model, target).artifact, 64) == expected_trace(model, 64)
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -39,14 +33,14 @@ def test_stories260k(name, shared, runnable):
     target = runnable(name)
     folder = shared / "models" / "stories260K"
     checkpoint = read_any(folder / "stories260K.bin", folder / "tok512.model")
-    context = fitting_context(quantize(lower(checkpoint), "f32"), select(target.isa), target)
-    built = build_cached(checkpoint, target, scheme="f32", context=context, progress=quiet)
-    assert run_selftest(built.artifact, 64).digest_hex == "384eba0c"
+    model = quantized(checkpoint)
+    fitting = model.for_context(fitting_context(model, select(target.isa), target))
+    assert run_selftest(build_cached(fitting, target).artifact, 64).digest_hex == "384eba0c"
 
 
 @pytest.mark.parametrize("name", BUILT_ONLY)
 def test_targets_that_cannot_run_here_are_built(name, fox):
-    built = build_cached(load_checkpoint(fox), load_target(name), scheme="f32", context=None, progress=quiet)
+    built = build_cached(quantized(load_checkpoint(fox)), load_target(name))
     assert built.artifact.path.stat().st_size > 10_000
 
 

@@ -54,15 +54,33 @@ def test_unknown_names_list_the_known_ones(tmp_path):
         load_target(str(tmp_path / "none.toml"))
 
 
+def functions_of(prefix, suffix):
+    """The inline functions of every vocabulary whose file ends so, by file."""
+    folder = files("llgen.templates") / "simd"
+    pattern = re.compile(rf"^V_INLINE\s+\w+\s+({prefix}\w+)\(", re.MULTILINE)
+    return {
+        entry.name: set(pattern.findall(entry.read_text(encoding="utf-8")))
+        for entry in folder.iterdir()
+        if entry.name.endswith(suffix) and ("_int" in entry.name) == ("_int" in suffix)
+    }
+
+
 def test_vocabularies_define_the_same_functions():
     """A kernel is written once over them."""
-    headers = [entry for entry in (files("llgen.templates") / "simd").iterdir() if entry.name.endswith(".h")]
-    functions = {
-        entry.name: set(re.findall(r"^V_INLINE\s+\w+\s+(v_\w+)\(", entry.read_text(encoding="utf-8"), re.MULTILINE))
-        for entry in headers
-    }
+    functions = functions_of("v_", ".h")
     assert len(functions) >= 7
     assert len({frozenset(names) for names in functions.values()}) == 1, functions
+
+
+def test_integer_vocabularies_define_what_the_kernels_call():
+    called = {"i_zero", "i_dot", "i_store", "i_mix", "i_no_rows", "i_begin", "i_dot_four", "i_fold", "i_store_rows"}
+    functions = functions_of("i_", "_int.h")
+    assert len(functions) >= 6
+    assert {name: called - found for name, found in functions.items()} == {name: set() for name in functions}
+
+
+def test_float_vocabularies_never_fuse_or_estimate():
+    headers = [entry for entry in (files("llgen.templates") / "simd").iterdir() if "_int" not in entry.name]
     for entry in headers:
         text = entry.read_text(encoding="utf-8")
         assert not re.search(r"\w*(vmla|vfma|fmadd|recpe|rsqrte|relaxed)\w*\(", text), entry.name

@@ -1,0 +1,164 @@
+"""A matrix as the device holds it: float32, or integers with scales; and its product in NumPy, which is the contract.
+
+An 8-bit matrix has one scale a row. A 4-bit matrix has, besides, one small whole number for each group of 32 columns
+of a row, by which the group's integers are multiplied before they are summed: so its sums are whole numbers too, and
+no order of summation can change them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .numerics import Array, Float, Quantized, matvec
+
+Int8 = npt.NDArray[np.int8]
+
+GROUP = 32
+"""Columns of a 4-bit matrix that share a multiplier."""
+LEVELS = {8: (-127, 127), 4: (-8, 7)}
+"""The integers that a weight of so many bits may be; -128 never occurs."""
+MAX_MULTIPLIER = 255
+
+
+@dataclass(frozen=True)
+class FloatMatrix:
+    """[rows, columns] of float32."""
+
+    values: Array
+
+    bits = 32
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.values.shape
+        return rows, columns
+
+    def dequantized(self) -> Array:
+        """The numbers that the integers stand for."""
+        return self.values
+
+    def product(self, x: Array) -> Array:
+        """The matrix times `x` [..., columns], each output summed over the columns in ascending order."""
+        return matvec(self.values, x)
+
+
+@dataclass(frozen=True)
+class IntMatrix:
+    """[rows, columns] of integers of `bits` bits."""
+
+    integers: Int8
+    scales: Array
+    """[rows]; its lower 16 bits are zero, so that 16 bits hold it"""
+    multipliers: npt.NDArray[np.uint8] | None = None
+    """[rows, columns / 32, rounded up] of a 4-bit matrix, None of an 8-bit one"""
+
+    @property
+    def bits(self) -> int:
+        return 8 if self.multipliers is None else 4
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.integers.shape
+        return rows, columns
+
+    def widened(self) -> npt.NDArray[np.int32]:
+        """The integers times the multipliers of their groups, [rows, columns]."""
+        wide = self.integers.astype(np.int32)
+        if self.multipliers is not None:
+            wide *= np.repeat(self.multipliers.astype(np.int32), GROUP, axis=1)[:, : wide.shape[1]]
+        return wide
+
+    def dequantized(self) -> Array:
+        """The numbers that the integers stand for."""
+        values: Array = self.widened().astype(Float) * self.scales[:, np.newaxis]
+        return values
+
+    def product(self, x: Quantized) -> Array:
+        """The matrix times a quantised `x` [..., columns]: whole sums, each scaled once.
+
+        The sums fit int32 (`largest_sum`), and are computed here in float64, which holds them exactly and has BLAS.
+        """
+        sums = x.integers.astype(np.float64) @ self.widened().T.astype(np.float64)
+        result: Array = sums.astype(np.int32).astype(Float) * (x.scale * self.scales)
+        return result
+
+    def largest_sum(self) -> int:
+        """What no sum of products with a quantised vector can exceed."""
+        return 127 * int(np.abs(self.widened()).sum(axis=1).max())
+
+
+Matrix = FloatMatrix | IntMatrix
+
+
+# ------------------------------------------------------------------------------------------------ round to nearest
+
+
+def to_bits(values: Array, bits: int) -> Matrix:
+    """A matrix rounded to nearest: 32 bits leave it as it is, 8 and 4 make it integers."""
+    if bits == 32:
+        return FloatMatrix(values)
+    return round_to_8(values) if bits == 8 else round_to_4(values)
+
+
+def round_to_8(values: Array) -> IntMatrix:
+    """The nearest 8-bit matrix whose rows' largest numbers are 127 steps."""
+    scales = short_scale(np.abs(values).max(axis=1) / 127.0)
+    integers = np.clip(np.rint(_divided(values, scales[:, np.newaxis])), *LEVELS[8])
+    return IntMatrix(integers.astype(np.int8), scales)
+
+
+def round_to_4(values: Array) -> IntMatrix:
+    """A near 4-bit matrix: of a few scales for each group, the one with the least squared error."""
+    scales, multipliers = group_scales(values)
+    steps = np.repeat(multipliers, GROUP, axis=1)[:, : values.shape[1]] * scales[:, np.newaxis]
+    integers = np.clip(np.rint(_divided(values, steps)), *LEVELS[4])
+    return IntMatrix(integers.astype(np.int8), scales, multipliers)
+
+
+def group_scales(values: Array, importance: Array | None = None) -> tuple[Array, npt.NDArray[np.uint8]]:
+    """Scales [rows] and multipliers [rows, groups] for a 4-bit form of `values` [rows, columns].
+
+    A group's step is tried from its largest number / 8.5 to / 5.5, and that of the least squared error kept, each
+    column's error weighed by `importance` [columns] when that is given. Clipping the largest number a little rounds
+    all others better.
+    """
+    rows, columns = values.shape
+    groups = -(-columns // GROUP)
+    padded = np.zeros((rows, groups * GROUP))
+    padded[:, :columns] = values
+    grouped = padded.reshape(rows, groups, GROUP)
+    weight = np.ones(groups * GROUP)
+    if importance is not None:
+        weight[:columns] = importance
+    weight = weight.reshape(groups, GROUP)
+    largest = np.abs(grouped).max(axis=2)
+    best = np.full((rows, groups), np.inf)
+    step = np.zeros((rows, groups))
+    for divisor in np.linspace(5.5, 8.5, 25):
+        trial = largest / divisor
+        levels = np.clip(np.rint(_divided(grouped, trial[..., np.newaxis])), *LEVELS[4])
+        error = ((levels * trial[..., np.newaxis] - grouped) ** 2 * weight).sum(axis=2)
+        better = error < best
+        best, step = np.where(better, error, best), np.where(better, trial, step)
+    scales = short_scale(step.max(axis=1) / MAX_MULTIPLIER)
+    multipliers = np.clip(np.rint(_divided(step, scales[:, np.newaxis])), 1, MAX_MULTIPLIER)
+    return scales, multipliers.astype(np.uint8)
+
+
+def short_scale(scales: npt.NDArray[np.float64] | Array) -> Array:
+    """The next number above each scale that 16 bits hold (bfloat16), so that nothing exceeds the levels by it.
+
+    A scale of zero, and one so small that products with it would be subnormal, becomes 2^-60.
+    """
+    bits = np.maximum(scales, 2.0**-60).astype(np.float32).view(np.uint32)
+    rounded: Array = ((bits + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(np.float32)
+    return rounded
+
+
+def _divided(
+    values: npt.NDArray[np.float64] | Array, steps: npt.NDArray[np.float64] | Array
+) -> npt.NDArray[np.float64]:
+    return np.divide(values, steps, out=np.zeros(np.broadcast_shapes(values.shape, steps.shape)), where=steps != 0)

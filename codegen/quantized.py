@@ -1,0 +1,151 @@
+"""A quantised model on disk, and reading a model of either kind.
+
+Rounding to nearest takes a moment and is done whenever a model is built; what calibration or training found is kept.
+Such a directory holds `config.json` (the shape, by Hugging Face's names, and under `llgen_quantization` the scheme and
+the cache), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of `QuantModel.matrices` is stored as
+`NAME.integers` (int8), `NAME.scales` (float32) and, when it has 4 bits, `NAME.multipliers` (uint8).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from .checkpoint import config_from_hf, config_to_hf, load_checkpoint, write_model_directory
+from .config import ModelConfig
+from .errors import LlgenError, UsageError
+from .matrix import GROUP, LEVELS, IntMatrix, Matrix
+from .pipeline import quantized
+from .quantize import KINDS, QuantLayer, QuantModel, matrix_shapes
+from .spec import rope_tables
+from .vocabulary import Vocabulary
+
+_WEIGHTS = "quantized.safetensors"
+_SECTION = "llgen_quantization"
+
+
+def read_model(
+    directory: Path, scheme: str | None = None, kv: str | None = None, context: int | None = None
+) -> QuantModel:
+    """The model of a directory: a float32 one in the numbers of `scheme`, None being float32; a quantised one as it is.
+
+    Raises LlgenError as `load_checkpoint` does, UsageError when another scheme is asked for than a quantised one has.
+    """
+    if not is_quantized(directory):
+        return quantized(load_checkpoint(directory), scheme or "f32", kv, context)
+    model = load_quantized(directory, kv)
+    if scheme not in (None, model.scheme):
+        raise UsageError(f"'{directory}' holds a model in scheme {model.scheme}, not {scheme}", "leave --scheme out")
+    return model.for_context(context)
+
+
+def is_quantized(directory: Path) -> bool:
+    """Whether a directory holds integers, and no float32 model."""
+    return (directory / _WEIGHTS).is_file()
+
+
+def save_quantized(model: QuantModel, directory: Path) -> None:
+    """Write a quantised model; raises LlgenError when the directory holds other things."""
+    facts = {"scheme": model.scheme, "kv": model.kv, "context": model.context, "error": dict(model.error)}
+    config = {**config_to_hf(model.config), _SECTION: facts}
+    content = {
+        "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        _WEIGHTS: save(_arrays(model), metadata={"format": "llgen"}),
+    }
+    if model.vocabulary is not None:
+        content["tokenizer.model"] = model.vocabulary.proto
+    write_model_directory(directory, content)
+
+
+def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
+    """Read what `save_quantized` wrote, with another cache if `kv` names one.
+
+    Raises LlgenError when a file is missing, malformed, or does not fit the others.
+    """
+    path, weights = directory / "config.json", directory / _WEIGHTS
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        facts = raw[_SECTION]
+        arrays = load(weights.read_bytes())
+        config = config_from_hf({key: value for key, value in raw.items() if key != _SECTION}, path)
+        scheme, cache, context = str(facts["scheme"]), kv or str(facts["kv"]), int(facts["context"])
+        error = {str(name): float(value) for name, value in facts["error"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
+        raise LlgenError(f"'{directory}' holds no readable quantised model: {error_}", "llgen quantize") from error_
+    matrices = {name: _matrix(arrays, name, shape, weights) for name, shape in matrix_shapes(config).items()}
+    tokenizer = directory / "tokenizer.model"
+    vocabulary = Vocabulary.from_file(tokenizer) if tokenizer.exists() else None
+    if vocabulary is not None and len(vocabulary) != config.vocab_size:
+        raise LlgenError(f"the tokenizer holds {len(vocabulary)} pieces; the model has {config.vocab_size}")
+    cos, sin = rope_tables(config, context)
+    return QuantModel(
+        name=directory.resolve().name,
+        sha256=_sha256(arrays, config, vocabulary),
+        scheme=scheme,
+        kv=cache,
+        config=config,
+        context=context,
+        embedding=matrices["embedding"],
+        layers=tuple(
+            QuantLayer(**{kind: matrices[f"{kind}.{index}"] for kind in KINDS}) for index in range(config.n_layers)
+        ),
+        final_gain=arrays.get("final_gain"),
+        classifier=matrices.get("classifier"),
+        rope_cos=cos,
+        rope_sin=sin,
+        error=error,
+        vocabulary=vocabulary,
+    )
+
+
+def _arrays(model: QuantModel) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, matrix in model.matrices().items():
+        assert isinstance(matrix, IntMatrix)
+        arrays |= {f"{name}.integers": matrix.integers, f"{name}.scales": matrix.scales}
+        if matrix.multipliers is not None:
+            arrays[f"{name}.multipliers"] = matrix.multipliers
+    if model.final_gain is not None:
+        arrays["final_gain"] = model.final_gain
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _matrix(arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, int], path: Path) -> Matrix:
+    """Nothing that the kernels rely on is taken on trust: shapes, types, ranges."""
+    integers, scales = arrays.get(f"{name}.integers"), arrays.get(f"{name}.scales")
+    multipliers = arrays.get(f"{name}.multipliers")
+    if integers is None or scales is None:
+        raise LlgenError(f"'{path}' has no matrix '{name}'", "llgen quantize makes it anew")
+    low, high = LEVELS[8 if multipliers is None else 4]
+    groups = (shape[0], -(-shape[1] // GROUP))
+    sound = (
+        _is(integers, shape, "int8")
+        and _is(scales, shape[:1], "float32")
+        and (multipliers is None or _is(multipliers, groups, "uint8"))
+        and bool(((integers >= low) & (integers <= high)).all())
+        and bool((np.isfinite(scales) & (scales.view(np.uint32) & np.uint32(0xFFFF) == 0)).all())
+    )
+    if not sound:
+        raise LlgenError(f"'{path}' has a matrix '{name}' of another form than its config asks for", "llgen quantize")
+    return IntMatrix(integers, scales, multipliers)
+
+
+def _is(array: npt.NDArray[Any], shape: tuple[int, ...], kind: str) -> bool:
+    return array.shape == shape and array.dtype.name == kind
+
+
+def _sha256(arrays: dict[str, npt.NDArray[Any]], config: ModelConfig, vocabulary: Vocabulary | None) -> str:
+    digest = hashlib.sha256(repr(config).encode())
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    if vocabulary is not None:
+        digest.update(vocabulary.proto)
+    return digest.hexdigest()

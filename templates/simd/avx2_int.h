@@ -1,0 +1,78 @@
+/* Whole numbers in vectors of 32 bytes: AVX2.
+ *
+ * vpmaddubsw multiplies unsigned by signed bytes and adds pairs, saturating at 16 bits. The sign of x is moved to the
+ * weight first; with neither ever -128 a pair stays below 2 * 127 * 127, and nothing saturates. */
+#include <stddef.h>
+#include <stdint.h>
+
+#define I_ROWS 8 /* rows of an accumulator */
+
+typedef int8_t  i_x;   /* an element of a vector */
+typedef __m256i i_acc; /* sums of I_ROWS rows */
+
+V_INLINE i_acc i_zero(void) { return _mm256_setzero_si256(); }
+
+/* The same four bytes everywhere */
+V_INLINE __m256i i_four(const void *from)
+{
+    int32_t four;
+    __builtin_memcpy(&four, from, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* Four columns of eight rows */
+V_INLINE __m256i i_quad(const int8_t *w, __m256i x)
+{
+    __m256i weights = _mm256_loadu_si256((const __m256i *)(const void *)w);
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* sum += eight columns of eight rows: four at w, four at w + next */
+V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
+{
+    sum = _mm256_add_epi32(sum, i_quad(w, i_four(x)));
+    return _mm256_add_epi32(sum, i_quad(w + next, i_four(x + 4)));
+}
+
+V_INLINE void i_store(int32_t *to, i_acc sum) { _mm256_storeu_si256((__m256i *)(void *)to, sum); }
+
+/* Sums of I_ROWS rows of 4-bit weights; and of a group of 32 columns of them, two of 16 bits a row: 16 products of
+ * 15 * 127 fit, and the offset as well. A byte holds two weights, each plus 8: one of the first four columns in its
+ * low half, one of the next four in its high half. */
+typedef __m256i i_rows;
+typedef __m256i i_group;
+
+V_INLINE i_rows  i_no_rows(void) { return _mm256_setzero_si256(); }
+V_INLINE i_group i_begin(int32_t offset) { return _mm256_set1_epi32(offset & 0xFFFF); }
+
+/* group += eight columns of eight rows */
+V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
+{
+    const __m256i half = _mm256_set1_epi8(15);
+    __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)w);
+    __m256i low = _mm256_and_si256(pairs, half), high = _mm256_and_si256(_mm256_srli_epi16(pairs, 4), half);
+    group = _mm256_add_epi16(group, _mm256_maddubs_epi16(low, i_four(x)));
+    return _mm256_add_epi16(group, _mm256_maddubs_epi16(high, i_four(x + 4)));
+}
+
+/* rows += group times its multipliers */
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+{
+    __m256i once = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)multipliers));
+    __m256i twice = _mm256_or_si256(once, _mm256_slli_epi32(once, 16));
+    return _mm256_add_epi32(rows, _mm256_madd_epi16(group, twice));
+}
+
+V_INLINE void i_store_rows(int32_t *to, i_rows rows) { i_store(to, rows); }
+
+/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t i = 0; i < pairs; i++, values += next) {
+        __m256i both = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)values));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(both, i_four(weights + 2 * i)));
+    }
+    i_store(sums, sum);
+}

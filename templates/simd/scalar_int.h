@@ -1,0 +1,51 @@
+/* Whole numbers without vector instructions: plain C. */
+#include <stddef.h>
+#include <stdint.h>
+
+#define I_ROWS 1 /* rows of an accumulator */
+
+typedef int8_t  i_x;   /* an element of a vector */
+typedef int32_t i_acc; /* sums of I_ROWS rows */
+
+V_INLINE i_acc i_zero(void) { return 0; }
+
+/* sum += eight columns of a row: four at w, four at w + next */
+V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
+{
+    for (size_t i = 0; i < 4; i++)
+        sum += w[i] * x[i] + w[next + i] * x[4 + i];
+    return sum;
+}
+
+V_INLINE void i_store(int32_t *to, i_acc sum) { *to = sum; }
+
+/* Sums of I_ROWS rows of 4-bit weights, and of a group of 32 columns of them. A byte holds two weights, each plus 8:
+ * one of the first four columns in its low half, one of the next four in its high half. */
+typedef int32_t i_rows;
+typedef int32_t i_group;
+
+V_INLINE i_rows  i_no_rows(void) { return 0; }
+V_INLINE i_group i_begin(int32_t offset) { return offset; }
+
+/* group += eight columns of a row */
+V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
+{
+    for (size_t i = 0; i < 4; i++) {
+        uint8_t pair = (uint8_t)w[i];
+        group += (pair & 15) * x[i] + (pair >> 4) * x[4 + i];
+    }
+    return group;
+}
+
+/* rows += group times its multiplier */
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers) { return rows + group * *multipliers; }
+V_INLINE void   i_store_rows(int32_t *to, i_rows rows) { *to = rows; }
+
+/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < pairs; i++, values += next)
+        sum += weights[2 * i] * values[0] + weights[2 * i + 1] * values[1];
+    *sums = sum;
+}
