@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.quantize import fold
+from llgen.codegen.quantized import is_quantized, read_model
+from llgen.codegen.spec import lower
 
-from .options import answer, json_option, model_argument, need_torch, say, spinner
+from .options import answer, json_option, kv_option, model_argument, need_torch, say, scheme_option, spinner
 
 
 @click.command("eval")
@@ -18,47 +24,119 @@ from .options import answer, json_option, model_argument, need_torch, say, spinn
 @click.option("--documents", type=click.IntRange(min=1), help="Score so many, from the first.  [default: all]")
 @click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
 @click.option("--separator", help='A line that parts two documents; "line": each line is one.')
+@click.option("--reference", type=click.Path(path_type=Path), help="The float32 model that a quantised one is of.")
+@scheme_option
+@kv_option
 @json_option
 def command(
-    model: Path, data: Path, documents: int | None, field: str | None, separator: str | None, as_json: bool
+    model: Path,
+    data: Path,
+    documents: int | None,
+    field: str | None,
+    separator: str | None,
+    reference: Path | None,
+    scheme: str | None,
+    kv: str | None,
+    as_json: bool,
 ) -> None:
     """Score MODEL, a model directory or a training run, on --data: nats a token and a byte, and perplexity.
 
-    Each document is scored by itself, behind the start token, as far as the context reaches.
+    Each document is scored by itself, behind the start token, as far as the context reaches. Another scheme than
+    float32 is held against the float32 model: the ratio of perplexities with its standard error over documents, KL,
+    and how often the likeliest token is the same.
     """
     need_torch()
     from llgen.trainer.data import Source
+
+    texts = Source(data, field, separator).documents()
+    if scheme in (None, "f32") and not is_quantized(model):
+        result = _score(_read(model), model, texts, documents)
+    else:
+        result = _compare(model, reference, scheme, kv, texts, documents)
+    if as_json:
+        answer(result)
+        return
+    say(f"{result['documents']:,} documents, {result['tokens']:,} tokens; {result['scheme']}, cache {result['kv']}")
+    say(f"{result['nats_per_token']:.4f} nats a token, perplexity {result['perplexity']:.4f}")
+    if "nats_per_byte" in result:
+        say(f"{result['nats_per_byte']:.4f} nats a byte")
+    if "kl" in result:
+        say(
+            f"perplexity x{result['ratio_to_f32']:.4f} ±{result['standard_error']:.4f} of float32's,"
+            f" KL {result['kl']:.4f} nats, same likeliest token {result['top1']:.1%}"
+        )
+
+
+def _score(checkpoint: Checkpoint, path: Path, texts: Iterable[str], documents: int | None) -> dict[str, Any]:
     from llgen.trainer.evaluate import score_documents
     from llgen.trainer.model import Llama
 
-    checkpoint = _read(model)
     if checkpoint.vocabulary is None:
-        raise LlgenError(f"'{model}' has no tokenizer, so it cannot read a text", "llgen import --tokenizer FILE")
+        raise _no_tokenizer(path)
     with spinner("scoring") as progress:
         score = score_documents(
             Llama.from_checkpoint(checkpoint),
             checkpoint.vocabulary,
-            Source(data, field, separator).documents(),
+            texts,
             documents,
             lambda done: progress(f"scoring: {done:,} documents"),
         )
-    if as_json:
-        answer(
-            {
-                "documents": score.documents,
-                "tokens": score.tokens,
-                "bytes": score.bytes,
-                "nats_per_token": score.nats_per_token,
-                "nats_per_byte": score.nats_per_byte,
-                "perplexity": score.perplexity,
-                "scheme": "f32",
-                "kv": "f32",
-            }
-        )
-        return
-    say(f"{score.documents:,} documents, {score.tokens:,} tokens, {score.bytes:,} bytes")
-    say(f"{score.nats_per_token:.4f} nats a token, perplexity {score.perplexity:.4f}")
-    say(f"{score.nats_per_byte:.4f} nats a byte")
+    return {
+        "documents": score.documents,
+        "tokens": score.tokens,
+        "bytes": score.bytes,
+        "nats_per_token": score.nats_per_token,
+        "nats_per_byte": score.nats_per_byte,
+        "perplexity": score.perplexity,
+        "scheme": "f32",
+        "kv": "f32",
+    }
+
+
+def _compare(
+    path: Path,
+    reference: Path | None,
+    scheme: str | None,
+    kv: str | None,
+    texts: Iterable[str],
+    documents: int | None,
+) -> dict[str, Any]:
+    from llgen.trainer.quantize.compare import Contender, compare
+    from llgen.trainer.quantize.folded import FoldedLlama
+
+    model = read_model(path, scheme, kv)
+    if is_quantized(path) and reference is None:
+        raise UsageError(f"'{path}' holds integers alone", "--reference MODEL, the float32 model it was made of")
+    exact = load_checkpoint(reference or path)
+    if model.vocabulary is None:
+        raise _no_tokenizer(path)
+    if exact.config != model.config:
+        raise UsageError(f"'{reference}' has another shape than '{path}'", "the float32 model it was made of")
+    with spinner("comparing") as progress:
+        row = compare(
+            Contender(*FoldedLlama.exact(fold(lower(exact)))),
+            {"it": Contender.of(model)},
+            model.vocabulary,
+            texts,
+            documents,
+            lambda done: progress(f"comparing: {done:,} documents"),
+        )["it"]
+    return {
+        "documents": row.documents,
+        "tokens": row.tokens,
+        "nats_per_token": row.nats_per_token,
+        "perplexity": math.exp(row.nats_per_token),
+        "ratio_to_f32": row.ratio,
+        "standard_error": row.standard_error,
+        "kl": row.kl,
+        "top1": row.top1,
+        "scheme": model.scheme,
+        "kv": model.kv,
+    }
+
+
+def _no_tokenizer(path: Path) -> LlgenError:
+    return LlgenError(f"'{path}' has no tokenizer, so it cannot read a text", "llgen import --tokenizer FILE")
 
 
 def _read(path: Path) -> Checkpoint:

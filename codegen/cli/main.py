@@ -19,6 +19,7 @@ _COMMANDS = {
     "eval": "evaluate",
     "data": "data",
     "tokenizer": "tokenizer",
+    "quantize": "quantize",
     "import": "importing",
     "export": "export",
     "inspect": "inspect",

@@ -1,0 +1,184 @@
+"""`llgen quantize`: a float32 model becomes one of integers, with what that costs and saves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.fit import CODE_BYTES
+from llgen.codegen.kernels import select
+from llgen.codegen.plan import plan
+from llgen.codegen.quantize import CACHES, QuantModel, assemble, bits_of, fold, quantize
+from llgen.codegen.quantized import save_quantized
+from llgen.codegen.spec import lower
+from llgen.codegen.tokenizer_tables import tabulate
+from llgen.targets.schema import Target, load_target
+
+from .options import answer, json_option, kib, model_argument, need_torch, say, spinner, target_option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from llgen.codegen.quantize import FoldedModel
+    from llgen.trainer.quantize.compare import Comparison
+
+_PATH = click.Path(path_type=Path)
+_SAMPLE_LENGTH = 256
+
+
+@click.command("quantize")
+@model_argument
+@click.option("--scheme", type=click.Choice(["q8", "q4"]), required=True, help="Bits of a weight.")
+@click.option("--kv", type=click.Choice(CACHES), help="Format of keys and values.  [default: q8]")
+@click.option(
+    "--method",
+    type=click.Choice(["rtn", "gptq", "distill"]),
+    default="gptq",
+    show_default=True,
+    help="rtn: round to nearest.",
+)
+@click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
+@click.option("--documents", type=click.IntRange(min=1), default=512, show_default=True, help="Of that text.")
+@click.option("--iterations", type=click.IntRange(min=1), default=1500, show_default=True, help="Of --method distill.")
+@click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
+@click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Of that text.")
+@click.option("-o", "--output", type=_PATH, required=True, help="The model directory to write.")
+@target_option
+@json_option
+def command(
+    model: Path,
+    scheme: str,
+    kv: str | None,
+    method: str,
+    calibrate: Path | None,
+    documents: int,
+    iterations: int,
+    data: Path | None,
+    data_documents: int,
+    output: Path,
+    target: str,
+    as_json: bool,
+) -> None:
+    """Quantise MODEL and write it as a model directory that build, run and check read.
+
+    Rounding to nearest needs no text and no PyTorch. GPTQ rounds so that what a matrix computes on the calibration's
+    text stays. Distilling begins there, and trains the integers towards what the float32 model says of that text; it
+    takes minutes.
+    """
+    if method == "rtn" and calibrate is not None:
+        raise UsageError("--method rtn calibrates nothing", "leave --calibrate out, or --method gptq")
+    facts = load_target(target)
+    folded = fold(lower(load_checkpoint(model)))
+    with spinner("quantising") as progress:
+        if method == "rtn":
+            result = quantize(folded.spec, scheme, kv)
+        else:
+            need_torch()
+            progress("calibrating")
+            batches = _batches(folded, calibrate, documents)
+            result = _gptq(folded, scheme, kv, batches)
+            if method == "distill":
+                result = _distilled(folded, result, batches, iterations, progress)
+        save_quantized(result, output)
+        progress("measuring what it costs")
+        costs = _costs(folded, result, data, data_documents) if data is not None else {}
+    sizes = {name: _sizes(each, facts) for name, each in (("f32", quantize(folded.spec, "f32")), (scheme, result))}
+    if as_json:
+        answer(_as_json(output, result, method, costs, sizes))
+    else:
+        _tell(output, result, method, costs, sizes, facts)
+
+
+def _batches(folded: FoldedModel, calibrate: Path | None, documents: int) -> list[Tensor]:
+    from llgen.trainer.data import Source
+    from llgen.trainer.quantize.calibration import batches_of_samples, batches_of_text
+    from llgen.trainer.quantize.folded import FoldedLlama
+
+    spec = folded.spec
+    if calibrate is None:
+        length = min(spec.context, _SAMPLE_LENGTH)
+        return batches_of_samples(*FoldedLlama.exact(folded), spec.config.bos_id, documents, length)
+    if spec.vocabulary is None:
+        raise LlgenError(f"'{spec.name}' has no tokenizer, so it cannot read a text", "leave --calibrate out")
+    batches = batches_of_text(Source(calibrate).documents(), spec.vocabulary, spec.context, documents)
+    if not batches:
+        raise LlgenError(f"'{calibrate}' holds no text to calibrate on", "another text, or none")
+    return batches
+
+
+def _gptq(folded: FoldedModel, scheme: str, kv: str | None, batches: list[Tensor]) -> QuantModel:
+    from llgen.trainer.quantize.folded import FoldedLlama
+    from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
+
+    curvature = Curvature(*FoldedLlama.exact(folded), batches)
+    rounded = {
+        name: round_with_curvature(values, curvature[name], bits_of(scheme, name))
+        for name, values in folded.matrices.items()
+    }
+    return assemble(folded, scheme, kv, rounded)
+
+
+def _distilled(
+    folded: FoldedModel, start: QuantModel, batches: list[Tensor], iterations: int, progress: Callable[[str], None]
+) -> QuantModel:
+    from llgen.trainer.quantize.distill import Course, distill
+
+    def told(iteration: int, loss: float) -> None:
+        progress(f"distilling: {iteration:,} of {iterations:,} iterations, {loss:.4f} nats")
+
+    return distill(folded, start, batches, Course(iterations), told)
+
+
+def _costs(folded: FoldedModel, result: QuantModel, data: Path, documents: int) -> dict[str, Comparison]:
+    need_torch()
+    from llgen.trainer.data import Source
+    from llgen.trainer.quantize.compare import Contender, compare
+    from llgen.trainer.quantize.folded import FoldedLlama
+
+    vocabulary = folded.spec.vocabulary
+    if vocabulary is None:
+        raise LlgenError(f"'{folded.spec.name}' has no tokenizer, so it cannot read a text", "leave --data out")
+    reference = Contender(*FoldedLlama.exact(folded))
+    texts: Iterable[str] = islice(Source(data).documents(), documents)
+    return compare(reference, {"f32": reference, result.scheme: Contender.of(result)}, vocabulary, texts)
+
+
+def _sizes(model: QuantModel, target: Target) -> dict[str, int]:
+    kernels = select(target.isa)
+    tables = 0 if model.vocabulary is None else tabulate(model.vocabulary).size
+    memory = plan(model, kernels, tables)
+    return {"flash_bytes": memory.rodata_bytes + CODE_BYTES, "ram_bytes": memory.ram_bytes}
+
+
+def _as_json(
+    output: Path, model: QuantModel, method: str, costs: dict[str, Comparison], sizes: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    rows = {name: {**size, **(vars(costs[name]) if name in costs else {})} for name, size in sizes.items()}
+    return {"model": str(output), "scheme": model.scheme, "kv": model.kv, "method": method, "schemes": rows}
+
+
+def _tell(
+    output: Path,
+    model: QuantModel,
+    method: str,
+    costs: dict[str, Comparison],
+    sizes: dict[str, dict[str, int]],
+    target: Target,
+) -> None:
+    say(f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}")
+    for name, size in sizes.items():
+        words = f"{name:4} on {target.name}: flash {kib(size['flash_bytes'])}, RAM {kib(size['ram_bytes'])}"
+        if name in costs:
+            cost = costs[name]
+            words += (
+                f"; {cost.nats_per_token:.4f} nats, perplexity x{cost.ratio:.4f} ±{cost.standard_error:.4f},"
+                f" KL {cost.kl:.4f}, same likeliest token {cost.top1:.1%}"
+            )
+        say(words)
+    say(f"next: llgen check {output}")

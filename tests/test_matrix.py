@@ -1,0 +1,104 @@
+"""Integer matrices: what rounding may lose, what sums may reach, and that packing keeps every weight."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from llgen.codegen.kernels import select
+from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, round_to_4, round_to_8, short_scale, to_bits
+from llgen.codegen.numerics import Quantized, quantize_vector
+
+FLOATS = st.floats(-8.0, 8.0, width=32)
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 70))
+MATRICES = SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=FLOATS))
+
+
+def steps_of(matrix):
+    if matrix.multipliers is None:
+        return np.repeat(matrix.scales[:, np.newaxis], matrix.shape[1], axis=1)
+    groups = np.repeat(matrix.multipliers.astype(np.float64), GROUP, axis=1)[:, : matrix.shape[1]]
+    return groups * matrix.scales[:, np.newaxis]
+
+
+@given(MATRICES)
+def test_eight_bits_are_half_a_step_away(values):
+    matrix = round_to_8(values)
+    assert np.abs(matrix.integers.astype(int)).max() <= 127
+    assert (np.abs(matrix.dequantized() - values) <= 0.5001 * steps_of(matrix)).all()
+
+
+@settings(deadline=None)
+@given(MATRICES)
+def test_four_bits_clip_but_little(values):
+    matrix = round_to_4(values)
+    low, high = LEVELS[4]
+    assert matrix.integers.min() >= low and matrix.integers.max() <= high
+    inside = np.abs(values) <= 7 * steps_of(matrix)
+    assert (np.abs(matrix.dequantized() - values)[inside] <= 0.5001 * steps_of(matrix)[inside]).all()
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    assert (np.abs(matrix.dequantized() - values) <= 0.5 * largest + 1e-6).all()
+
+
+@given(arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
+def test_short_scales_are_the_next_above_that_16_bits_hold(scales):
+    short = short_scale(scales)
+    assert (short >= scales).all()
+    assert (short.view(np.uint32) & 0xFFFF == 0).all()
+    assert (short <= np.maximum(scales, 2.0**-60) * (1 + 2.0**-7)).all()
+
+
+@settings(deadline=None)
+@given(MATRICES, st.sampled_from([4, 8]), st.integers(0, 2**32 - 1))
+def test_products_are_whole_sums_scaled_once(values, bits, seed):
+    matrix = to_bits(values, bits)
+    x = quantize_vector(np.random.default_rng(seed).normal(size=values.shape[1]).astype(np.float32))
+    sums = [sum(int(a) * int(b) for a, b in zip(row, x.integers, strict=True)) for row in matrix.widened()]
+    assert max(map(abs, sums)) <= matrix.largest_sum() < 2**31
+    expected = np.array(sums, np.int32).astype(np.float32) * (x.scale * matrix.scales)
+    assert matrix.product(x).tobytes() == expected.tobytes()
+
+
+@given(arrays(np.float32, st.integers(1, 40), elements=st.floats(-(2.0**99), 2.0**99, width=32)), st.sampled_from([127, 32767]))
+def test_vectors_reach_their_levels_and_never_beyond(values, levels):
+    whole = quantize_vector(values, levels)
+    assert np.abs(whole.integers).max() in (0, levels)
+    assert (np.abs(whole.integers * whole.scale.astype(np.float64) - values) <= 0.501 * whole.scale + 2.0**-60).all()
+
+
+def test_a_vector_next_to_nothing_is_zeros():
+    whole = quantize_vector(np.array([1e-30, -1e-25, 0.0], np.float32))
+    assert whole.integers.tolist() == [0, 0, 0]
+    assert float(whole.scale[0]) == 0.0
+
+
+def test_ties_round_to_even():
+    assert quantize_vector(np.array([127.0, 0.5, 1.5, 2.5, -0.5, -1.5], np.float32)).integers.tolist() == [
+        127,
+        0,
+        2,
+        2,
+        0,
+        -2,
+    ]
+
+
+def test_the_sums_of_a_matrix_that_is_too_wide_are_refused(monkeypatch):
+    from models import ODD, random_checkpoint
+
+    from llgen.codegen import pack as packing
+    from llgen.codegen.errors import LlgenError
+    from llgen.codegen.pipeline import quantized
+
+    monkeypatch.setattr(packing, "_MAX_SUM", 1000)
+    with pytest.raises(LlgenError, match=r"the sums of 'embedding|wqkv' may reach .*; 32 bits hold 1,000"):
+        packing.pack(quantized(random_checkpoint(ODD), "q8"), select(["avx2"]))
+
+
+def test_a_matrix_knows_its_bits():
+    matrix = IntMatrix(np.ones((2, 3), np.int8), np.ones(2, np.float32), np.full((2, 1), 3, np.uint8))
+    assert (matrix.bits, matrix.shape) == (4, (2, 3))
+    assert matrix.widened().tolist() == [[3, 3, 3], [3, 3, 3]]
+    product = matrix.product(Quantized(np.array([1, 2, 3]), np.array([0.5], np.float32)))
+    assert product.tolist() == [9.0, 9.0]

@@ -1,0 +1,109 @@
+"""Quantised models on disk: read back as they were, refused when something is wrong with them."""
+
+import json
+
+import numpy as np
+import pytest
+from models import ODD, random_checkpoint, trained_vocabulary
+from safetensors.numpy import load_file, save_file
+
+from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
+from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.pipeline import quantized
+from llgen.codegen.quantized import is_quantized, load_quantized, read_model, save_quantized
+from llgen.codegen.reference import Reference, selftest
+
+TIED = ODD.__class__(**{**ODD.__dict__, "tied": True})
+
+
+@pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("scheme", ["q8", "q4"])
+def test_round_trip(tmp_path, config, scheme):
+    model = quantized(random_checkpoint(config), scheme)
+    save_quantized(model, tmp_path / "odd")
+    assert is_quantized(tmp_path / "odd")
+    back = load_quantized(tmp_path / "odd")
+    assert (back.scheme, back.kv, back.context, back.config) == (scheme, "q8", model.context, config)
+    assert selftest(back, 8) == selftest(model, 8)
+    assert load_quantized(tmp_path / "odd", "f32").kv == "f32"
+    save_quantized(back, tmp_path / "again" / "odd")
+    assert load_quantized(tmp_path / "again" / "odd").sha256 == back.sha256
+    assert read_model(tmp_path / "odd", context=5).context == 5
+
+
+def test_the_tokenizer_comes_along(tmp_path):
+    vocabulary = trained_vocabulary(420)
+    config = ODD.__class__(**{**ODD.__dict__, "vocab_size": len(vocabulary)})
+    model = quantized(random_checkpoint(config, vocabulary=vocabulary), "q8")
+    save_quantized(model, tmp_path / "odd")
+    assert load_quantized(tmp_path / "odd").vocabulary == vocabulary
+
+
+def test_another_scheme_is_refused(tmp_path):
+    save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+    with pytest.raises(UsageError, match="holds a model in scheme q8, not q4"):
+        read_model(tmp_path / "odd", "q4")
+    with pytest.raises(LlgenError, match="holds a quantised model"):
+        load_checkpoint(tmp_path / "odd")
+    with pytest.raises(LlgenError, match="a context of 999 was asked for"):
+        read_model(tmp_path / "odd", context=999)
+
+
+def test_float_models_are_read_in_any_scheme(tmp_path):
+    save_checkpoint(random_checkpoint(), tmp_path / "odd")
+    for scheme, kv in ((None, None), ("q8", None), ("q8", "f32"), ("q4", "q8")):
+        model = read_model(tmp_path / "odd", scheme, kv)
+        assert (model.scheme, model.kv) == (scheme or "f32", kv or ("f32" if scheme is None else "q8"))
+    with pytest.raises(UsageError, match="scheme f32 keeps its keys and values in float32"):
+        read_model(tmp_path / "odd", "f32", "q8")
+
+
+def test_a_quantised_model_takes_the_place_of_a_float_one(tmp_path):
+    save_checkpoint(random_checkpoint(), tmp_path / "odd")
+    save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+    assert sorted(path.name for path in (tmp_path / "odd").iterdir()) == ["config.json", "quantized.safetensors"]
+    (tmp_path / "odd" / "notes.txt").write_text("mine")
+    with pytest.raises(LlgenError, match=r"holds 'notes\.txt', which is not llgen's to replace"):
+        save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+
+
+def damaged(folder, change):
+    arrays = load_file(folder / "quantized.safetensors")
+    change(arrays)
+    save_file(arrays, folder / "quantized.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.pop("wo.0.integers"), "has no matrix 'wo.0'"),
+        (lambda arrays: arrays["wo.0.integers"].__setitem__((0, 0), -128), "matrix 'wo.0' of another form"),
+        (lambda arrays: arrays["w2.0.scales"].__setitem__(0, 0.1), "matrix 'w2.0' of another form"),
+        (lambda arrays: arrays["w2.0.scales"].__setitem__(0, np.inf), "matrix 'w2.0' of another form"),
+        (lambda arrays: arrays.update({"w13.0.integers": np.zeros((1, 1), np.int8)}), "matrix 'w13.0' of another form"),
+    ],
+)
+def test_nothing_is_taken_on_trust(tmp_path, change, message):
+    save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+    damaged(tmp_path / "odd", change)
+    with pytest.raises(LlgenError, match=message):
+        load_quantized(tmp_path / "odd")
+
+
+def test_a_config_without_the_section_is_refused(tmp_path):
+    save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+    path = tmp_path / "odd" / "config.json"
+    config = json.loads(path.read_text())
+    del config["llgen_quantization"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(LlgenError, match="holds no readable quantised model"):
+        load_quantized(tmp_path / "odd")
+
+
+def test_a_block_of_positions_equals_single_steps():
+    for scheme, kv in (("q8", "f32"), ("q8", "q8"), ("q4", "q8")):
+        model = quantized(random_checkpoint(), scheme, kv)
+        tokens = [1, 5, 9, 200, 3, 3, 77]
+        whole = Reference(model).feed(tokens)
+        steps = Reference(model)
+        assert np.stack([steps.feed([token])[0] for token in tokens]).tobytes() == whole.tobytes()

@@ -1,0 +1,180 @@
+"""Quantising with PyTorch: the twin computes what the reference does, GPTQ loses less, the commands say so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from models import ODD, random_checkpoint
+from runs import STORIES, tiny_config
+
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.cli.evaluate import command as evaluate
+from llgen.codegen.cli.quantize import command as quantize
+from llgen.codegen.config import ModelConfig
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.matrix import round_to_4, round_to_8
+from llgen.codegen.pipeline import quantized
+from llgen.codegen.quantize import fold
+from llgen.codegen.quantized import load_quantized
+from llgen.codegen.reference import Reference
+from llgen.codegen.spec import lower
+from llgen.trainer.export import export_run
+from llgen.trainer.quantize.calibration import batches_of_samples, batches_of_text
+from llgen.trainer.quantize.compare import Contender, compare
+from llgen.trainer.quantize.folded import FoldedLlama, rounded
+from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
+from llgen.trainer.run import train
+
+TIED = ModelConfig(**{**ODD.__dict__, "tied": True, "n_layers": 2})
+
+
+@pytest.fixture(scope="module")
+def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    train(folder / "run", tiny_config({"schedule": {"iterations": 60}}))
+    return export_run(folder / "run", folder / "model")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "stories.txt"
+    path.write_text("\n<|endoftext|>\n".join(STORIES), encoding="utf-8")
+    return path
+
+
+def call(command: click.Command, *arguments: object) -> dict[str, Any]:
+    result = CliRunner().invoke(command, [*map(str, arguments), "--json"], catch_exceptions=False)
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+@pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize(("scheme", "kv"), [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")])
+def test_the_twin_computes_what_the_reference_does(config: ModelConfig, scheme: str, kv: str) -> None:
+    """Within float error, but for a number here and there that rounds the other way."""
+    model = quantized(random_checkpoint(config), scheme, kv)
+    tokens = [int(token) for token in np.random.default_rng(1).integers(config.vocab_size, size=20)]
+    expected = Reference(model).feed(tokens)
+    twin, matrices = FoldedLlama.of(model)
+    found = twin(torch.tensor([tokens]), matrices)[0].numpy()
+    spread = expected.max() - expected.min()
+    difference = np.abs(found - expected) / spread
+    assert np.median(difference) < (1e-6 if scheme == "f32" else 2e-3)
+    assert difference.max() < (1e-5 if scheme == "f32" else 4e-2)
+
+
+def test_rounding_passes_gradients_on() -> None:
+    x = torch.tensor([[0.3, -1.0, 0.77]], requires_grad=True)
+    y = rounded(x)
+    steps = y.detach() * 127
+    torch.testing.assert_close(steps, steps.round())
+    y.sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None and torch.equal(x.grad, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_gptq_errs_less_on_its_inputs_than_rounding_to_nearest(bits: int) -> None:
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(400, 50)) @ generator.normal(size=(50, 50)) * np.logspace(0, -2, 50)
+    values = generator.normal(size=(9, 50)).astype(np.float32)
+    hessian = torch.from_numpy(inputs.T @ inputs / len(inputs))
+    nearest = (round_to_8 if bits == 8 else round_to_4)(values)
+    ours = round_with_curvature(values, hessian, bits)
+
+    def error(dequantized: np.ndarray[Any, Any]) -> float:
+        return float(np.square(inputs @ (dequantized - values).T).mean())
+
+    assert ours.bits == bits
+    assert error(ours.dequantized()) < 0.6 * error(nearest.dequantized())
+
+
+def test_curvature_weighs_inputs_by_what_the_loss_feels(model_directory: Path) -> None:
+    folded = fold(lower(load_checkpoint(model_directory)))
+    model, matrices = FoldedLlama.exact(folded)
+    assert folded.spec.vocabulary is not None
+    batches = batches_of_text(STORIES[:8], folded.spec.vocabulary, 32, 8)
+    curvature = Curvature(model, matrices, batches)
+    for name, values in folded.matrices.items():
+        hessian = curvature[name]
+        assert hessian.shape == (values.shape[1], values.shape[1])
+        torch.testing.assert_close(hessian, hessian.T)
+        assert float(torch.linalg.eigvalsh(hessian).min()) > -1e-9
+        assert float(hessian.diagonal().mean()) == pytest.approx(1.0)
+
+
+def test_a_model_compared_with_itself_loses_nothing(model_directory: Path) -> None:
+    folded = fold(lower(load_checkpoint(model_directory)))
+    reference = Contender(*FoldedLlama.exact(folded))
+    assert folded.spec.vocabulary is not None
+    row = compare(reference, {"it": reference}, folded.spec.vocabulary, STORIES, 20)["it"]
+    assert (row.documents, row.ratio, row.standard_error, row.kl, row.top1) == (20, 1.0, 0.0, 0.0, 1.0)
+
+
+def test_samples_begin_with_the_start_token_and_repeat(model_directory: Path) -> None:
+    folded = fold(lower(load_checkpoint(model_directory)))
+    model, matrices = FoldedLlama.exact(folded)
+    first, again = (batches_of_samples(model, matrices, 1, 20, 9) for _ in range(2))
+    assert [tuple(batch.shape) for batch in first] == [(16, 10), (4, 10)]
+    assert all(bool((batch[:, 0] == 1).all()) for batch in first)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def test_quantising_writes_a_model_and_says_what_it_costs(model_directory: Path, text: Path, tmp_path: Path) -> None:
+    answers = {
+        (scheme, method): call(
+            quantize, model_directory, "--scheme", scheme, "--method", method, "--data", text,
+            "-o", tmp_path / f"{scheme}{method}", *(["--calibrate", text] if method == "gptq" else []),
+        )
+        for scheme in ("q8", "q4")
+        for method in ("rtn", "gptq")
+    }  # fmt: skip
+    for (scheme, method), answer in answers.items():
+        assert load_quantized(tmp_path / f"{scheme}{method}").scheme == scheme
+        float32, integers = answer["schemes"]["f32"], answer["schemes"][scheme]
+        assert integers["flash_bytes"] < float32["flash_bytes"]
+        assert integers["ram_bytes"] < float32["ram_bytes"]
+        assert (float32["ratio"], float32["kl"]) == (1.0, 0.0)
+    kl = {key: answer["schemes"][key[0]]["kl"] for key, answer in answers.items()}
+    assert kl["q4", "gptq"] < kl["q4", "rtn"]
+    assert kl["q8", "gptq"] < kl["q4", "gptq"]
+
+
+def test_what_a_quantised_model_costs_is_told_by_eval(model_directory: Path, text: Path, tmp_path: Path) -> None:
+    call(quantize, model_directory, "--scheme", "q8", "--method", "rtn", "-o", tmp_path / "q8")
+    at_once = call(evaluate, model_directory, "--scheme", "q8", "--data", text, "--documents", 20)
+    kept = call(evaluate, tmp_path / "q8", "--reference", model_directory, "--data", text, "--documents", 20)
+    assert at_once == kept
+    assert kept["documents"] == 20
+    assert 0.9 < kept["ratio_to_f32"] < 1.1
+    assert 0 < kept["kl"] < 0.1
+    with pytest.raises(LlgenError, match="holds integers alone"):
+        call(evaluate, tmp_path / "q8", "--data", text)
+
+
+def test_distilling_comes_nearer_than_gptq(model_directory: Path, text: Path, tmp_path: Path) -> None:
+    loss = {}
+    for method in ("gptq", "distill"):
+        options = ["--scheme", "q4", "--method", method, "--calibrate", text, "--data", text, "--iterations", 60]
+        answer = call(quantize, model_directory, *options, "-o", tmp_path / method)
+        loss[method] = answer["schemes"]["q4"]["kl"]
+    assert loss["distill"] < 0.9 * loss["gptq"]
+
+
+def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Path) -> None:
+    call(quantize, model_directory, "--scheme", "q4", "--documents", 8, "-o", tmp_path / "q4")
+    assert load_quantized(tmp_path / "q4").scheme == "q4"
+
+
+def test_a_text_for_rounding_to_nearest_is_refused(model_directory: Path, text: Path, tmp_path: Path) -> None:
+    with pytest.raises(LlgenError, match="--method rtn calibrates nothing"):
+        call(quantize, model_directory, "--scheme", "q8", "--method", "rtn", "--calibrate", text, "-o", tmp_path / "q8")

@@ -1,0 +1,106 @@
+"""What quantising costs: a model's distributions held against those of the float32 model, over whole documents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.quantize import QuantModel
+from llgen.codegen.vocabulary import Vocabulary
+
+from ..evaluate import encode_documents, padded
+from .folded import FoldedLlama, Matrices
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Means over all tokens predicted; the standard error is over documents, which are independent."""
+
+    documents: int
+    tokens: int
+    nats_per_token: float
+    ratio: float
+    """Perplexity over that of the float32 model."""
+    standard_error: float
+    """Of the ratio."""
+    kl: float
+    """Nats a token that are lost by believing the quantised model where the float32 model is true."""
+    top1: float
+    """How often both have the same likeliest token."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A forward pass and its matrices."""
+
+    model: FoldedLlama
+    matrices: Matrices
+
+    @classmethod
+    def of(cls, model: QuantModel) -> Contender:
+        return cls(*FoldedLlama.of(model))
+
+    @torch.inference_mode()
+    def log_probabilities(self, tokens: Tensor) -> Tensor:
+        """[B, T, V]"""
+        return self.model(tokens, self.matrices).log_softmax(-1)
+
+
+def compare(
+    reference: Contender,
+    contenders: dict[str, Contender],
+    vocabulary: Vocabulary,
+    texts: Iterable[str],
+    limit: int | None = None,
+    told: Callable[[int], None] = lambda documents: None,
+) -> dict[str, Comparison]:
+    """Hold contenders against the reference on up to `limit` documents; raises LlgenError when there is none."""
+    context = min(each.model.context for each in (reference, *contenders.values()))
+    encoded = islice(encode_documents(texts, vocabulary, context), limit)
+    rows: dict[str, list[Tensor]] = {name: [] for name in contenders}
+    documents = 0
+    while batch := list(islice(encoded, _BATCH)):
+        inputs, targets = padded(batch)
+        mask = targets >= 0
+        chosen = targets.clamp(min=0)[..., None]
+        true = reference.log_probabilities(inputs)
+        true_nats = -true.gather(-1, chosen)[..., 0]
+        for name, contender in contenders.items():
+            ours = contender.log_probabilities(inputs)
+            nats = -ours.gather(-1, chosen)[..., 0]
+            divergence = (true.exp() * (true - ours)).sum(-1)
+            same = (true.argmax(-1) == ours.argmax(-1)).float()
+            columns = torch.stack([mask.float(), nats, nats - true_nats, divergence, same], dim=-1)
+            rows[name].append((columns * mask[..., None]).sum(1).double())  # [B, 5]: sums over each document
+        documents += len(batch)
+        told(documents)
+    if not documents:
+        raise LlgenError("there is no document to evaluate", "give a file that holds text")
+    return {name: _summary(torch.cat(parts)) for name, parts in rows.items()}
+
+
+def _summary(sums: Tensor) -> Comparison:
+    """From sums over documents [N, 5]: tokens, nats, extra nats, divergence, agreements."""
+    tokens, nats, extra, divergence, same = sums.sum(0).tolist()
+    ratio = math.exp(extra / tokens)
+    # The mean is a ratio of sums; its error by the residuals of each document (delta method).
+    residuals = sums[:, 2] - extra / tokens * sums[:, 0]
+    count = len(sums)
+    error = float(residuals.square().sum().sqrt()) / tokens * math.sqrt(count / max(count - 1, 1))
+    return Comparison(
+        documents=count,
+        tokens=int(tokens),
+        nats_per_token=nats / tokens,
+        ratio=ratio,
+        standard_error=ratio * error,
+        kl=divergence / tokens,
+        top1=same / tokens,
+    )

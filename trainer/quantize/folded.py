@@ -1,0 +1,104 @@
+"""The model as the device computes it, in PyTorch: folded matrices, and numbers rounded where the C rounds them.
+
+The NumPy reference is the specification, and goes position by position; this twin goes over whole batches, and has
+gradients: a rounded number passes its gradient on as if it had not been rounded (the straight-through estimator:
+Bengio, Léonard and Courville, 2013, arXiv:1308.3432).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llgen.codegen.config import ModelConfig
+from llgen.codegen.quantize import FoldedModel, QuantModel
+
+from ..model import rope_tables, rotate
+
+Matrices = Mapping[str, Tensor]
+"""By the names of `QuantModel.matrices`, [rows, columns] each."""
+Observer = Callable[[str, Tensor, Tensor], None]
+"""Called with a matrix's name, the vectors [B, T, columns] it was multiplied with, and the outputs [B, T, rows]."""
+
+
+class FoldedLlama:
+    """A forward pass over folded matrices, which the caller may exchange or train."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        final_gain: Tensor | None,
+        *,
+        whole: bool,
+        whole_cache: bool,
+        context: int | None = None,
+    ) -> None:
+        """`whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too."""
+        self.config, self.final_gain, self.whole, self.whole_cache = config, final_gain, whole, whole_cache
+        self.context = context or config.max_seq_len
+        self._cos, self._sin = rope_tables(config)
+
+    @classmethod
+    def of(cls, model: QuantModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
+        """The twin of a quantised model, and the numbers that its integers stand for."""
+        gain = None if model.final_gain is None else torch.from_numpy(model.final_gain.copy())
+        twin = cls(model.config, gain, whole=model.is_integer, whole_cache=model.kv == "q8", context=model.context)
+        return twin, {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in model.matrices().items()}
+
+    @classmethod
+    def exact(cls, folded: FoldedModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
+        """The float32 model, folded."""
+        gain = None if folded.final_gain is None else torch.from_numpy(folded.final_gain.copy())
+        twin = cls(folded.spec.config, gain, whole=False, whole_cache=False, context=folded.spec.context)
+        return twin, {name: torch.from_numpy(values.copy()) for name, values in folded.matrices.items()}
+
+    def __call__(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> Tensor:
+        """Logits [B, T, V] of tokens [B, T]."""
+        config = self.config
+        x = F.embedding(tokens, matrices["embedding"])
+        for layer in range(config.n_layers):
+            qkv = self._product(f"wqkv.{layer}", self._norm(x), matrices, observe)
+            x = x + self._product(f"wo.{layer}", self._attend(qkv), matrices, observe)
+            gate, up = self._product(f"w13.{layer}", self._norm(x), matrices, observe).chunk(2, dim=-1)
+            x = x + self._product(f"w2.{layer}", F.silu(gate) * up, matrices, observe)
+        n = self._norm(x)
+        if self.final_gain is not None:
+            n = n * self.final_gain
+        return self._product("classifier" if "classifier" in matrices else "embedding", n, matrices, observe)
+
+    def _norm(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], eps=self.config.norm_eps)
+
+    def _product(self, name: str, x: Tensor, matrices: Matrices, observe: Observer | None) -> Tensor:
+        if self.whole:
+            x = rounded(x)
+        y = F.linear(x, matrices[name])
+        if observe is not None:
+            observe(name, x, y)
+        return y
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        config = self.config
+        batch, time, _ = qkv.shape
+        parts = torch.split(qkv, [config.q_dim, config.kv_dim, config.kv_dim], dim=-1)
+        q, k, v = (part.reshape(batch, time, -1, config.head_dim).transpose(1, 2) for part in parts)
+        cos, sin = self._cos[:time], self._sin[:time]
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if self.whole_cache:
+            q, k, v = rounded(q), rounded(k), rounded(v)
+        group = config.n_heads // config.n_kv_heads
+        if group > 1:
+            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)  # queries are scaled already
+        return mixed.transpose(1, 2).reshape(batch, time, config.q_dim)
+
+
+def rounded(x: Tensor, levels: int = 127) -> Tensor:
+    """Each vector along the last axis in steps of its largest |x| / levels; the gradient passes as if it were not."""
+    with torch.no_grad():
+        step = x.abs().amax(dim=-1, keepdim=True) / levels
+        near = torch.where(step > 0, torch.round(x / step) * step, 0.0)
+    return x + (near - x).detach() if x.requires_grad else near

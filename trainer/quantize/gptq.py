@@ -1,0 +1,157 @@
+"""GPTQ (Frantar et al., 2022, arXiv:2210.17323): rounding that makes later weights of a row mend earlier ones' errors.
+
+A matrix's outputs, not its weights, are to stay: the error of a row w is (w - w')^T H (w - w') with H = X^T X over the
+calibration's inputs X. Columns are rounded one after the other, and what each rounding spoils is spread over the
+columns not yet rounded, by the inverse of H. Columns that the inputs use most go first. Two things are added. Each
+position of X weighs as much as the loss is sensitive there to the matrix's outputs (as in GuidedQuant: Kim et al.,
+2025, arXiv:2505.07004); and what GPTQ found is polished: integers by coordinate descent, group scales by least
+squares, in turns, as long as the error falls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix, group_scales, round_to_8, short_scale
+
+from .folded import FoldedLlama, Matrices
+
+_DAMPING = 0.01
+"""Of the mean diagonal of H, added to it: keeps its inverse tame where inputs never went."""
+_SWEEPS = 10
+_REFITS = 4
+
+
+class Curvature:
+    """H of every matrix, [columns, columns] in float64, from batches of tokens [B, T]; its mean diagonal is 1."""
+
+    def __init__(self, model: FoldedLlama, matrices: Matrices, batches: Iterable[Tensor]) -> None:
+        self._sums: dict[str, Tensor] = {}
+        live = {**matrices, "embedding": matrices["embedding"].clone().requires_grad_()}
+        for tokens in batches:
+            self._add(model, live, tokens)
+
+    def __getitem__(self, name: str) -> Tensor:
+        total = self._sums[name]
+        return total / total.diagonal().mean().clamp(min=1e-300)
+
+    def _add(self, model: FoldedLlama, matrices: Matrices, tokens: Tensor) -> None:
+        seen: list[tuple[str, Tensor, Tensor]] = []
+
+        def observe(name: str, x: Tensor, y: Tensor) -> None:
+            y.retain_grad()
+            seen.append((name, x.detach(), y))
+
+        logits = model(tokens[:, :-1], matrices, observe)
+        F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum").backward()  # type: ignore[no-untyped-call]
+        for name, x, y in seen:
+            assert y.grad is not None
+            flat = x.flatten(0, -2).double()
+            weight = y.grad.flatten(0, -2).double().square().mean(-1, keepdim=True)
+            self._sums[name] = self._sums.get(name, 0.0) + (flat * weight).T @ flat
+
+
+def round_with_curvature(values: npt.NDArray[np.float32], hessian: Tensor, bits: int) -> IntMatrix:
+    """A matrix [rows, columns] in 8 or 4 bits that errs little where it matters, by its H [columns, columns]."""
+    damped = hessian.clone()
+    damped.diagonal().add_(_DAMPING * float(hessian.diagonal().mean()) or 1.0)
+    importance = hessian.diagonal().float().numpy()
+    form = round_to_8(values) if bits == 8 else _scaled(values, importance + 1e-3 * importance.mean())
+    weights = torch.from_numpy(values.astype(np.float64))
+    integers = _one_after_the_other(weights, _steps(form), damped, bits)
+    for _ in range(_REFITS):
+        integers = _polished(weights, integers, _steps(form), damped, bits)
+        better = _refitted(weights, integers, form, damped)
+        if better is None:
+            break
+        form = better
+    return IntMatrix(integers.numpy().astype(np.int8), form.scales, form.multipliers)
+
+
+def _scaled(values: npt.NDArray[np.float32], importance: npt.NDArray[np.float32]) -> IntMatrix:
+    scales, multipliers = group_scales(values, importance)
+    return IntMatrix(np.zeros(values.shape, np.int8), scales, multipliers)
+
+
+def _steps(form: IntMatrix) -> Tensor:
+    """What one integer is worth, [rows, columns]."""
+    columns = form.shape[1]
+    steps = np.repeat(form.scales.astype(np.float64)[:, np.newaxis], columns, axis=1)
+    if form.multipliers is not None:
+        steps *= np.repeat(form.multipliers.astype(np.float64), GROUP, axis=1)[:, :columns]
+    return torch.from_numpy(steps)
+
+
+def _one_after_the_other(weights: Tensor, steps: Tensor, hessian: Tensor, bits: int) -> Tensor:
+    """GPTQ proper: the integers [rows, columns]."""
+    order = torch.argsort(hessian.diagonal(), descending=True)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian[order][:, order]))
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    weights, steps = weights[:, order].clone(), steps[:, order]
+    integers = torch.zeros_like(weights)
+    for column in range(weights.shape[1]):
+        exact = weights[:, column]
+        integers[:, column] = (exact / steps[:, column]).round().clamp(*LEVELS[bits])
+        error = (exact - integers[:, column] * steps[:, column]) / factor[column, column]
+        weights[:, column + 1 :] -= error[:, None] * factor[column, column + 1 :]
+    back = torch.empty_like(integers)
+    back[:, order] = integers
+    return back
+
+
+def _polished(weights: Tensor, integers: Tensor, steps: Tensor, hessian: Tensor, bits: int) -> Tensor:
+    """Each integer in turn becomes the best one, given all others of its row, until none changes."""
+    integers = integers.clone()
+    pull = (weights - integers * steps) @ hessian  # minus half the gradient of the error
+    for _ in range(_SWEEPS):
+        still = True
+        for column in range(weights.shape[1]):
+            step = steps[:, column]
+            best = integers[:, column] + pull[:, column] / (hessian[column, column] * step)
+            change = best.round().clamp(*LEVELS[bits]) - integers[:, column]
+            if bool(change.any()):
+                still = False
+                integers[:, column] += change
+                pull -= (change * step)[:, None] * hessian[column]
+        if still:
+            break
+    return integers
+
+
+def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tensor) -> IntMatrix | None:
+    """Group scales that fit the integers best; rows that gain nothing keep theirs. None when no row gains."""
+    if form.multipliers is None:
+        return None
+    rows, groups = form.multipliers.shape
+    spread = torch.zeros(rows, groups, weights.shape[1], dtype=torch.float64)
+    for group in range(groups):
+        columns = slice(group * GROUP, (group + 1) * GROUP)
+        spread[:, group, columns] = integers[:, columns]
+    normal = spread @ hessian @ spread.mT  # [rows, groups, groups]
+    normal.diagonal(dim1=1, dim2=2).add_(1e-9 * normal.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + 1e-30)
+    fitted = torch.linalg.solve(normal, (spread @ hessian @ weights[:, :, None])).squeeze(-1)
+    before = form.multipliers.astype(np.float64) * form.scales[:, np.newaxis]
+    best = np.where(fitted.numpy() > 0, fitted.numpy(), before)
+    scales = short_scale(best.max(axis=1) / MAX_MULTIPLIER)
+    multipliers = np.clip(np.rint(best / scales[:, np.newaxis]), 1, MAX_MULTIPLIER).astype(np.uint8)
+    trial = IntMatrix(form.integers, scales, multipliers)
+    gains = (_error(weights, integers, trial, hessian) < _error(weights, integers, form, hessian)).numpy()
+    if not gains.any():
+        return None
+    return IntMatrix(
+        form.integers,
+        np.where(gains, scales, form.scales).astype(np.float32),
+        np.where(gains[:, np.newaxis], multipliers, form.multipliers),
+    )
+
+
+def _error(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tensor) -> Tensor:
+    """Of each row."""
+    rest = weights - integers * _steps(form)
+    return ((rest @ hessian) * rest).sum(1)
