@@ -60,7 +60,10 @@ def test_products_are_whole_sums_scaled_once(values, bits, seed):
     assert matrix.product(x).tobytes() == expected.tobytes()
 
 
-@given(arrays(np.float32, st.integers(1, 40), elements=st.floats(-(2.0**99), 2.0**99, width=32)), st.sampled_from([127, 32767]))
+LARGE = st.floats(-(2.0**99), 2.0**99, width=32)
+
+
+@given(arrays(np.float32, st.integers(1, 40), elements=LARGE), st.sampled_from([127, 32767]))
 def test_vectors_reach_their_levels_and_never_beyond(values, levels):
     whole = quantize_vector(values, levels)
     assert np.abs(whole.integers).max() in (0, levels)

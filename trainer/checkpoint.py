@@ -66,9 +66,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise LlgenError(f"'{path.parent}' has no {path.name}", "is this a training run?") from error
-    except Exception as error:  # torch.load raises whatever the bytes lead it to
-        reason = str(error).partition("\n")[0]
-        raise LlgenError(f"'{path}' is not a readable checkpoint: {reason}", "start a new run") from error
+    except Exception as error:  # torch.load raises whatever the bytes lead it to, and advises to trust them
+        raise LlgenError(
+            f"'{path}' is not a readable checkpoint: it is damaged, or holds more than tensors and plain values",
+            "start a new run",
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise LlgenError(f"'{path}' is not a checkpoint of this version of llgen", "start a new run")
     return state

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.errors import LlgenError, UsageError
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -37,26 +37,29 @@ class ModelShape(_Section):
     rope_theta: Positive = 10000.0
 
     def resolved(self) -> ModelConfig:
-        """All dimensions; raises LlgenError when they do not go together."""
+        """All dimensions; raises UsageError when they do not go together."""
         if self.dim % self.n_heads:
-            raise LlgenError(
+            raise UsageError(
                 f"model.dim is {self.dim}, which model.n_heads {self.n_heads} does not divide",
                 f"model.dim={-(-self.dim // self.n_heads) * self.n_heads}",
             )
         half = self.n_heads // 2 if self.n_heads % 2 == 0 else self.n_heads
-        return ModelConfig(
-            dim=self.dim,
-            hidden_dim=self.hidden_dim or -(-self.dim * 8 // 12) * 4,
-            n_layers=self.n_layers,
-            n_heads=self.n_heads,
-            n_kv_heads=self.n_kv_heads or half,
-            head_dim=self.dim // self.n_heads,
-            vocab_size=self.vocab_size,
-            max_seq_len=self.max_seq_len,
-            norm_eps=self.norm_eps,
-            rope_theta=self.rope_theta,
-            tied=self.tied,
-        )
+        try:
+            return ModelConfig(
+                dim=self.dim,
+                hidden_dim=self.hidden_dim or -(-self.dim * 8 // 12) * 4,
+                n_layers=self.n_layers,
+                n_heads=self.n_heads,
+                n_kv_heads=self.n_kv_heads or half,
+                head_dim=self.dim // self.n_heads,
+                vocab_size=self.vocab_size,
+                max_seq_len=self.max_seq_len,
+                norm_eps=self.norm_eps,
+                rope_theta=self.rope_theta,
+                tied=self.tied,
+            )
+        except LlgenError as error:  # whose hint is for files
+            raise UsageError(f"[model]: {error.message}", "doc/training.md lists the settings") from error
 
 
 class Data(_Section):
@@ -179,7 +182,7 @@ class Start(_Section):
 class TrainConfig(_Section):
     """The whole of a run's settings."""
 
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
     model: ModelShape = ModelShape()
     data: Data = Data()
     batch: Batch = Batch()
@@ -195,6 +198,12 @@ class TrainConfig(_Section):
             raise ValueError("Muon needs whole matrices, which shard=true divides; optimizer.name=adamw")
         return self
 
+    @model_validator(mode="after")
+    def _one_thread_drops(self) -> TrainConfig:
+        if self.batch.dropout and (self.hardware.replicas or 1) > 1:
+            raise ValueError("with dropout, threads would take their chances in any order; hardware.replicas=1")
+        return self
+
     @property
     def learning_rate(self) -> float:
         """AdamW's peak."""
@@ -206,8 +215,10 @@ class TrainConfig(_Section):
         return None if self.schedule.minutes is None else self.schedule.minutes * 60.0
 
     def save(self, path: Path) -> None:
-        """Write as JSON, every value told."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write as JSON, every value told; whole or not at all."""
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:

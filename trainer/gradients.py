@@ -30,9 +30,6 @@ class Gradients(Protocol):
         `last` says that no further batch follows before the step.
         """
 
-    def close(self) -> None:
-        """Let go of threads."""
-
 
 class Alone:
     """One model in one process."""
@@ -52,9 +49,6 @@ class Alone:
         (loss * share).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def close(self) -> None:
-        pass
-
 
 class Threads:
     """Replicas of a narrow model on the cores of one machine, each with its part of every batch.
@@ -64,8 +58,8 @@ class Threads:
     order. Python's lock is free while an operator runs.
     """
 
-    def __init__(self, model: Llama, objective: Objective, count: int) -> None:
-        cpu, dtype = torch.device("cpu"), torch.float32
+    def __init__(self, model: Llama, objective: Objective, count: int, dtype: torch.dtype) -> None:
+        cpu = torch.device("cpu")
         self._model = model
         self._copies = [_sharing_weights(model) for _ in range(count - 1)]
         self._workers = [Alone(each, objective, cpu, dtype) for each in (model, *self._copies)]
@@ -98,9 +92,6 @@ class Threads:
                 torch._foreach_add_(*map(list, zip(*pairs, strict=True)))
             copy.zero_grad(set_to_none=True)
 
-    def close(self) -> None:
-        self._pool.shutdown()
-
 
 def _sharing_weights(model: Llama) -> Llama:
     """A model whose parameters are the other's memory, with gradients of its own."""
@@ -122,7 +113,7 @@ class Distributed(Alone):
         self._processes = processes
         self._sharded = isinstance(model, FSDPModule)
         if not self._sharded:
-            self.model = DistributedDataParallel(model)
+            self.model = DistributedDataParallel(model, broadcast_buffers=False)  # RoPE's tables never change
 
     def add(self, inputs: Tensor, targets: Tensor, share: float, *, last: bool = True) -> float:
         with self._averaging(last):

@@ -100,7 +100,7 @@ def _explained(error: ValidationError) -> tuple[str, str]:
     place = [str(part) for part in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(key, [*known_keys(), *TrainConfig.model_fields], n=1, cutoff=0.5)
         return f"there is no setting '{key}'", (f"{close[0]}" if close else "doc/training.md lists them")
     reason = first["msg"].removeprefix("Value error, ")
     given = "" if isinstance(first["input"], Mapping | BaseModel) else f" is {first['input']!r}"

@@ -34,7 +34,9 @@ class MetricsLog:
             return
         path = directory / METRICS
         kept = list(_complete_lines(path, iteration)) if path.exists() else []
-        path.write_text("".join(kept), encoding="utf-8")
+        temporary = path.with_name(path.name + ".new")  # a kill must not take the lines that were there
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(path)
         self._file = path.open("a", encoding="utf-8")
         self._board = _tensorboard(directory / "tensorboard", iteration)
 

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
+from llgen.codegen.vocabulary import Vocabulary
 
 from .model import Llama
 
@@ -53,15 +55,24 @@ def divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     return F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
 
 
-def require_same_vocabulary(teacher: Llama, student: Llama) -> None:
-    """Raise LlgenError when a teacher speaks of other tokens, or of fewer positions."""
-    if teacher.config.vocab_size != student.config.vocab_size:
+def require_fitting_teacher(teacher: Checkpoint, vocabulary: Vocabulary, positions: int) -> None:
+    """Raise LlgenError when a teacher speaks of other tokens than a student of `vocabulary`, or of fewer positions."""
+    if teacher.config.vocab_size != len(vocabulary):
         raise LlgenError(
-            f"the teacher has {teacher.config.vocab_size} tokens and the student {student.config.vocab_size}",
+            f"the teacher has {teacher.config.vocab_size} tokens and the student {len(vocabulary)}",
             "data.tokenizer=TEACHER/tokenizer.model gives the student the teacher's",
         )
-    if teacher.config.max_seq_len < student.config.max_seq_len:
+    if teacher.vocabulary is not None and _spellings(teacher.vocabulary) != _spellings(vocabulary):
         raise LlgenError(
-            f"the teacher has {teacher.config.max_seq_len} positions and the student {student.config.max_seq_len}",
+            "the teacher's tokenizer has other pieces than the student's, so that their tokens mean different text",
+            "data.tokenizer=TEACHER/tokenizer.model gives the student the teacher's",
+        )
+    if teacher.config.max_seq_len < positions:
+        raise LlgenError(
+            f"the teacher has {teacher.config.max_seq_len} positions and the student {positions}",
             f"model.max_seq_len={teacher.config.max_seq_len}",
         )
+
+
+def _spellings(vocabulary: Vocabulary) -> list[str]:
+    return [piece.text for piece in vocabulary.pieces]

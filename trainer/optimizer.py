@@ -34,14 +34,6 @@ class Optimizers:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
-        """Raises ValueError when the state is of other optimisers."""
-        for part, own in zip(self.parts, state, strict=True):
-            part.load_state_dict(own)
-
     def _groups(self) -> list[dict[str, Any]]:
         return [group for part in self.parts for group in part.param_groups]
 

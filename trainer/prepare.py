@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Vocabulary
 
 from .config import TrainConfig
@@ -34,14 +35,14 @@ class Prepared:
 def prepare(config: TrainConfig, directory: Path, reporter: Reporter) -> None:
     """Put the run's tokenizer and tokens into its directory; what is there already, from the same text, is kept.
 
-    Raises LlgenError when the text is missing, not readable, or too short for the vocabulary or for one sequence.
+    Raises LlgenError when the text is missing, not readable, or too short for the vocabulary or for one sequence, and
+    when the tokenizer has another number of pieces than the model.
     """
     source = None if config.data.source is None else Path(config.data.source)
-    directory.mkdir(parents=True, exist_ok=True)
     if source is not None and is_tokenized(source):
-        vocabulary = Vocabulary.from_file(_given_tokenizer(config) or source / TOKENIZER)
+        vocabulary = _read_tokenizer(given_tokenizer(config) or source / TOKENIZER, config)
         open_tokenized(source).require(config.model.max_seq_len, vocabulary)
-        _keep(vocabulary, directory)
+        write_tokenizer(vocabulary, directory / TOKENIZER)
         return
     text = None if source is None else Source(source, config.data.field, config.data.separator)
     vocabulary = _vocabulary(config, directory, text, reporter)
@@ -71,17 +72,31 @@ def _made_up_key(config: TrainConfig) -> str:
     return f"{config.data.stories} made-up stories, seed {config.seed}"
 
 
-def _given_tokenizer(config: TrainConfig) -> Path | None:
+def given_tokenizer(config: TrainConfig) -> Path | None:
+    """The tokenizer that was named, or else that of the model to start from, or of the teacher."""
     if config.data.tokenizer is not None:
         return Path(config.data.tokenizer)
-    return None if config.start.model is None else Path(config.start.model) / TOKENIZER
+    model = config.start.model or config.start.teacher
+    return None if model is None else Path(model) / TOKENIZER
+
+
+def _read_tokenizer(path: Path, config: TrainConfig) -> Vocabulary:
+    vocabulary = Vocabulary.from_file(path)
+    if len(vocabulary) != config.model.vocab_size:
+        raise LlgenError(
+            f"the tokenizer '{path}' has {len(vocabulary)} pieces; model.vocab_size is {config.model.vocab_size}",
+            f"--set model.vocab_size={len(vocabulary)}",
+        )
+    return vocabulary
 
 
 def _vocabulary(config: TrainConfig, directory: Path, text: Source | None, reporter: Reporter) -> Vocabulary:
     """The tokenizer that was named, or one trained on the text, in the run's directory."""
-    given = _given_tokenizer(config)
+    given = given_tokenizer(config)
     if given is not None:
-        return _keep(Vocabulary.from_file(given), directory)
+        vocabulary = _read_tokenizer(given, config)
+        write_tokenizer(vocabulary, directory / TOKENIZER)
+        return vocabulary
     pieces = config.model.vocab_size
 
     def make() -> Vocabulary:
@@ -93,8 +108,3 @@ def _vocabulary(config: TrainConfig, directory: Path, text: Source | None, repor
 
     origin = _made_up_key(config) if text is None else text.fingerprint()
     return kept_tokenizer(directory / TOKENIZER, f"{origin} {pieces}", make)
-
-
-def _keep(vocabulary: Vocabulary, directory: Path) -> Vocabulary:
-    write_tokenizer(vocabulary, directory / TOKENIZER)
-    return vocabulary

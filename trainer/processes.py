@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+
+from llgen.codegen.errors import LlgenError
+
+_PATIENCE = timedelta(days=7)
+"""How long the others wait while the leader tokenises; those that train together give each other up much sooner."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,8 @@ class Processes:
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    patient: dist.ProcessGroup | None = None
+    """All processes, on their CPUs, for what takes long."""
 
     @property
     def leads(self) -> bool:
@@ -39,10 +47,24 @@ class Processes:
         dist.broadcast(shared, src=0)
         return float(shared)
 
-    def wait(self) -> None:
-        """Go on when all have come here."""
-        if self.world > 1:
-            dist.barrier()
+    def leader_does(self, work: Callable[[], None]) -> None:
+        """Let the leader do something, however long it takes, while the others wait; if it fails, all fail.
+
+        Raises what `work` raises; in the other processes LlgenError.
+        """
+        if self.world == 1:
+            work()
+            return
+        done = torch.ones(1, dtype=torch.uint8)
+        try:
+            if self.leads:
+                done.zero_()
+                work()
+                done.fill_(1)
+        finally:
+            dist.broadcast(done, src=0, group=self.patient)
+        if not done:
+            raise LlgenError("the first process failed, which prepares the data for all", "see what it says")
 
 
 @contextmanager
@@ -56,7 +78,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), world, device)
+        yield Processes(dist.get_rank(), world, device, dist.new_group(backend="gloo", timeout=_PATIENCE))
     finally:
         dist.destroy_process_group()
 

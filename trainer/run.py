@@ -36,29 +36,28 @@ def train(
 ) -> TrainResult:
     """Begin the run in a directory, or go on with the one that is there, to the same losses as without a break.
 
-    Ctrl-C ends it after the iteration at hand, `stop_after` after so many; calling again goes on. Under `torchrun` all
-    processes call this, and share the work.
+    Ctrl-C, or a request to terminate, ends it after the iteration at hand, `stop_after` after so many; calling again
+    goes on. Under `torchrun` all processes call this, and share the work.
     Raises UsageError when the run that is there was begun with other settings, LlgenError when it cannot be read, when
-    the data is missing or too short, and when the loss diverges.
+    the data is missing, too short or not what it was, and when the loss diverges.
     """
     if asked.schedule.iterations is None and asked.schedule.minutes is None:
         raise UsageError("training needs an end", "--iterations N, or --minutes M")
     device = choose_device(asked.hardware.device)
-    with joined(device) as processes, stop_on_interrupt() as stop:
+    with joined(device) as processes:
         talk: Reporter = reporter if reporter is not None and processes.leads else Silent()
         config = _settled(directory, with_shape_of_start(asked), processes)
         config.model.resolved()  # what does not go together is refused before any work
-        _require_even_parts(config, processes)
+        _require_shares(config, processes)
         try:
-            if processes.leads:
-                prepare(config, directory, talk)
-            processes.wait()
+            processes.leader_does(lambda: prepare(config, directory, talk))
             trainer = _trainer(directory, config, processes)
             if processes.leads:
                 config.save(directory / CONFIG)  # after all it speaks of: it makes the directory a run
             trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
             talk.begins(trained, trainer.train_tokens, trainer.iteration)
-            result = trainer.run(talk, stop, stop_after)
+            with stop_on_signals() as stop:  # before, an interruption may end things anywhere: tokenising goes on, too
+                result = trainer.run(talk, stop, stop_after)
             if processes.leads and result.iteration:
                 draw_curve(directory)
         finally:
@@ -114,7 +113,13 @@ def _value(config: TrainConfig, key: str) -> object:
     return value
 
 
-def _require_even_parts(config: TrainConfig, processes: Processes) -> None:
+def _require_shares(config: TrainConfig, processes: Processes) -> None:
+    """Raise UsageError when there is not the same for every process to do, or one alone is to divide the model."""
+    if config.hardware.shard and processes.world == 1:
+        raise UsageError(
+            "hardware.shard divides the model among processes, and there is only one",
+            "start the command by torchrun, or leave --shard out",
+        )
     if config.batch.sequences % processes.world:
         raise UsageError(
             f"batch.sequences is {config.batch.sequences}, which {processes.world} processes do not divide",
@@ -131,21 +136,27 @@ def clear_run(directory: Path) -> None:
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that an iteration is never cut in half; the second one interrupts."""
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, so that an iteration is never cut in half; the second one interrupts.
+
+    SIGTERM counts as one: so batch systems, containers and `timeout` announce the end.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    previous = signal.getsignal(signal.SIGINT)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.getsignal(number) for number in signals]
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    signal.signal(signal.SIGINT, handle)
+    for number in signals:
+        signal.signal(number, handle)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)

@@ -8,11 +8,12 @@ import torch
 
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.errors import UsageError
+from llgen.codegen.vocabulary import Vocabulary
 
 from .adapters import add_adapters
 from .config import ModelShape, TrainConfig
 from .model import Llama
-from .objective import Objective, require_same_vocabulary
+from .objective import Objective, require_fitting_teacher
 
 
 def with_shape_of_start(config: TrainConfig) -> TrainConfig:
@@ -61,13 +62,14 @@ def first_model(config: TrainConfig, device: torch.device) -> Llama:
     return model.to(device)
 
 
-def objective(config: TrainConfig, student: Llama, device: torch.device) -> Objective:
+def objective(config: TrainConfig, vocabulary: Vocabulary, device: torch.device) -> Objective:
     """Cross-entropy, with a teacher's opinion where one is named.
 
-    Raises LlgenError when the teacher's vocabulary or context does not suit.
+    Raises LlgenError when the teacher's vocabulary or context does not suit a student of `vocabulary`.
     """
     if config.start.teacher is None:
         return Objective()
-    teacher = Llama.from_checkpoint(load_checkpoint(Path(config.start.teacher))).requires_grad_(False).eval().to(device)
-    require_same_vocabulary(teacher, student)
+    checkpoint = load_checkpoint(Path(config.start.teacher))
+    require_fitting_teacher(checkpoint, vocabulary, config.model.max_seq_len)
+    teacher = Llama.from_checkpoint(checkpoint).requires_grad_(False).eval().to(device)
     return Objective(teacher, config.start.teacher_weight, config.start.teacher_temperature)

@@ -65,6 +65,7 @@ class Trainer:
         self, directory: Path, config: TrainConfig, data: TokenizedData, vocabulary: Vocabulary, processes: Processes
     ) -> None:
         self.directory, self.config, self.vocabulary, self.processes = directory, config, vocabulary, processes
+        self.data_key = data.recipe.key
         self.shape = config.model.resolved()
         self.model = first_model(config, processes.device)
         self.dtype = choose_dtype(config.hardware, processes.device)
@@ -83,15 +84,15 @@ class Trainer:
 
     def _ways_to_gradients(self) -> Gradients:
         hardware, device = self.config.hardware, self.processes.device
-        loss = objective(self.config, self.model, device)
+        loss = objective(self.config, self.vocabulary, device)
         if hardware.compile:
             self.model.compile()
         if hardware.shard:
             shard_weights(self.model)
         if self.processes.world > 1:
             return Distributed(self.model, loss, self.processes, self.dtype)
-        if (hardware.replicas or 1) > 1:
-            return Threads(self.model, loss, hardware.replicas or 1)
+        if (hardware.replicas or 1) > 1 and device.type == "cpu":  # a run may go on on another machine
+            return Threads(self.model, loss, hardware.replicas or 1, self.dtype)
         return Alone(self.model, loss, device, self.dtype)
 
     # ------------------------------------------------------------------------------------------------- the loop
@@ -123,6 +124,7 @@ class Trainer:
                 evaluates = self.progress >= 1.0 or self.iteration % self.config.evaluation.interval == 0
                 if evaluates:
                     held_out_loss = line["held_out_loss"] = self.evaluate()
+                    self._require_finite(held_out_loss)  # before a checkpoint would keep what nothing mends
                 metrics.write(line)
                 if evaluates or ends:
                     metrics.flush()  # first: a checkpoint must not be ahead of the lines
@@ -159,11 +161,7 @@ class Trainer:
         for part in range(accumulation):
             batch = self.batches.draw(count, length)
             loss += self.gradients.add(*batch, 1.0 / accumulation, last=part == accumulation - 1) / accumulation
-        if not math.isfinite(loss):
-            raise LlgenError(
-                f"the loss became {loss} at iteration {self.iteration + 1}: training diverged",
-                f"optimizer.learning_rate below {config.learning_rate:g}",
-            )
+        self._require_finite(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), config.optimizer.clip_norm)
         self.optimizers.step(factor)
         self.iteration += 1
@@ -171,10 +169,18 @@ class Trainer:
         tokens = count * length * accumulation
         return {"iter": self.iteration, "loss": loss, "lr": factor * config.learning_rate, "tokens": tokens}
 
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise LlgenError(
+                f"the loss became {loss} after iteration {self.iteration}: training diverged",
+                f"optimizer.learning_rate below {self.config.learning_rate:g}",
+            )
+
     def _seed_dropout(self) -> None:
         """What is dropped follows from the iteration and the process, so that a continued run drops the same."""
         if self.config.batch.dropout:
-            torch.manual_seed((self.config.seed << 40) + (self.iteration << 12) + self.processes.rank)
+            seed = (self.config.seed << 40) + (self.iteration << 12) + self.processes.rank
+            torch.manual_seed(seed % (1 << 63))
 
     @torch.no_grad()
     def evaluate(self) -> float:
@@ -199,12 +205,15 @@ class Trainer:
         return better
 
     def _sample(self) -> str | None:
-        """A few words for whoever watches; none where the weights are divided."""
+        """A few words for whoever watches; none where the weights are divided, or the prompt fills the context."""
         evaluation = self.config.evaluation
         if evaluation.prompt is None or self.config.hardware.shard or not self.processes.leads:
             return None
+        if len(self.vocabulary.encode(evaluation.prompt)) >= self.shape.max_seq_len:
+            return None
         self.model.eval()
-        with self.average.applied():
+        # Compiled, the model would be compiled again for steps of one token.
+        with self.average.applied(), torch.compiler.set_stance("force_eager"):
             return sample_text(self.model, self.vocabulary, evaluation.prompt, evaluation.sample_tokens)
 
     def _logs(self) -> Path | None:
@@ -217,6 +226,7 @@ class Trainer:
         state = {
             "model": weights(self.model),
             "optimizers": optimizer_state(self.model, self.optimizers),
+            "data": self.data_key,
             "batches": self.batches.state,
             "iteration": self.iteration,
             "seconds": self.seconds,
@@ -237,6 +247,11 @@ class Trainer:
         path = self.directory / LAST
         state = read_checkpoint(path)
         try:
+            if state["data"] != self.data_key:
+                raise LlgenError(
+                    f"'{self.directory}' was begun with other tokens: the text or the tokenizer has changed since",
+                    "the text as it was, to go on; or another -o",
+                )
             if self.average.tensors:
                 set_weights(self.model, state["average"])
                 self.average.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,7 +176,7 @@ def _tell(data: TokenizedData, directory: Path, as_json: bool) -> None:
             f"{name.replace('_', ' '):9} {fact['documents']:>12,} documents {fact['tokens']:>14,} tokens"
             f" {fact['text_bytes']:>15,} bytes, {fact['bytes_per_token']:.3f} a token"
         )
-    say(f"next: llgen train --data {directory} -o run --set model.vocab_size={data.vocab_size}")
+    say(f"next: llgen train --data {shlex.quote(str(directory))} -o run --set model.vocab_size={data.vocab_size}")
 
 
 @contextmanager

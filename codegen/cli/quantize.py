@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.errors import ExitCode, LlgenError, UsageError
 from llgen.codegen.fit import CODE_BYTES
 from llgen.codegen.kernels import select
-from llgen.codegen.plan import plan
+from llgen.codegen.matrix import IntMatrix
+from llgen.codegen.plan import matrix_bytes, plan
 from llgen.codegen.quantize import CACHES, QuantModel, assemble, bits_of, fold, quantize
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _SAMPLE_LENGTH = 256
+_SENSITIVITY_BATCHES = 8
 
 
 @click.command("quantize")
@@ -43,6 +45,8 @@ _SAMPLE_LENGTH = 256
     show_default=True,
     help="rtn: round to nearest.",
 )
+@click.option("--bits", type=click.Choice(["auto"]), help="With --flash: 8 or 4 for each matrix, by what each suffers.")
+@click.option("--flash", help="Flash that weights, tables and code may take on --target: 200K, 1.5M, or bytes.")
 @click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
 @click.option("--documents", type=click.IntRange(min=1), default=512, show_default=True, help="Of that text.")
 @click.option("--iterations", type=click.IntRange(min=1), default=1500, show_default=True, help="Of --method distill.")
@@ -56,6 +60,8 @@ def command(
     scheme: str,
     kv: str | None,
     method: str,
+    bits: str | None,
+    flash: str | None,
     calibrate: Path | None,
     documents: int,
     iterations: int,
@@ -73,6 +79,11 @@ def command(
     """
     if method == "rtn" and calibrate is not None:
         raise UsageError("--method rtn calibrates nothing", "leave --calibrate out, or --method gptq")
+    if (bits is None) != (flash is None) or (bits and (scheme != "q4" or method == "rtn")):
+        raise UsageError(
+            "--bits auto and --flash go together, with --scheme q4 and gptq or distill", "give all of them"
+        )
+    budget = None if flash is None else _bytes(flash)
     facts = load_target(target)
     folded = fold(lower(load_checkpoint(model)))
     with spinner("quantising") as progress:
@@ -83,6 +94,9 @@ def command(
             progress("calibrating")
             batches = _batches(folded, calibrate, documents)
             result = _gptq(folded, scheme, kv, batches)
+            if budget is not None:
+                progress("measuring what each matrix suffers")
+                result = _within(folded, result, batches, budget, facts)
             if method == "distill":
                 result = _distilled(folded, result, batches, iterations, progress)
         save_quantized(result, output)
@@ -124,6 +138,49 @@ def _gptq(folded: FoldedModel, scheme: str, kv: str | None, batches: list[Tensor
     return assemble(folded, scheme, kv, rounded)
 
 
+def _within(folded: FoldedModel, fours: QuantModel, batches: list[Tensor], budget: int, target: Target) -> QuantModel:
+    """The model whose matrices have 8 bits where the flash allows, and it helps most.
+
+    Raises LlgenError (does not fit) when even 4 bits for all are too many.
+    """
+    from llgen.trainer.quantize.allocate import allocate, sensitivities
+    from llgen.trainer.quantize.folded import FoldedLlama
+
+    eights = _gptq(folded, "q8", fours.kv, batches)
+    four, eight = _ints(fours), _ints(eights)
+    kernels = select(target.isa)
+    choice = {name: matrix for name, matrix in four.items() if matrix.bits == 4}
+
+    def size(matrix: IntMatrix, name: str) -> int:
+        return matrix_bytes(matrix, kernels, blocks=1, parts=2 if name.startswith("w13") else 1)
+
+    savings = {name: size(eight[name], name) - size(matrix, name) for name, matrix in choice.items()}
+    excess = _sizes(eights, target)["flash_bytes"] - budget
+    if excess > sum(savings.values()):
+        least = _sizes(fours, target)["flash_bytes"]
+        raise LlgenError(
+            f"'{fours.name}' needs {least:,} bytes of flash with 4 bits for every matrix; --flash allows {budget:,}",
+            f"--flash {least}, or a smaller model",
+            ExitCode.DOES_NOT_FIT,
+        )
+    suffering = sensitivities(*FoldedLlama.exact(folded), eight, choice, batches[:_SENSITIVITY_BATCHES])
+    chosen = allocate(suffering, savings, excess)
+    return assemble(folded, "q4", fours.kv, {name: four[name] if name in chosen else eight[name] for name in eight})
+
+
+def _ints(model: QuantModel) -> dict[str, IntMatrix]:
+    return {name: matrix for name, matrix in model.matrices().items() if isinstance(matrix, IntMatrix)}
+
+
+def _bytes(text: str) -> int:
+    units = {"K": 1 << 10, "M": 1 << 20}
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
+    try:
+        return int(float(number) * units.get(unit, 1))
+    except ValueError as error:
+        raise UsageError(f"--flash is '{text}'", "bytes, or 200K, or 1.5M") from error
+
+
 def _distilled(
     folded: FoldedModel, start: QuantModel, batches: list[Tensor], iterations: int, progress: Callable[[str], None]
 ) -> QuantModel:
@@ -156,11 +213,29 @@ def _sizes(model: QuantModel, target: Target) -> dict[str, int]:
     return {"flash_bytes": memory.rodata_bytes + CODE_BYTES, "ram_bytes": memory.ram_bytes}
 
 
+def _bits_a_weight(model: QuantModel) -> float:
+    """Scales and multipliers included."""
+    total = weights = 0.0
+    for matrix in _ints(model).values():
+        rows, columns = matrix.shape
+        weights += rows * columns
+        total += rows * columns * matrix.bits + 16 * rows
+        total += 0 if matrix.multipliers is None else 8 * matrix.multipliers.size
+    return total / weights
+
+
 def _as_json(
     output: Path, model: QuantModel, method: str, costs: dict[str, Comparison], sizes: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
     rows = {name: {**size, **(vars(costs[name]) if name in costs else {})} for name, size in sizes.items()}
-    return {"model": str(output), "scheme": model.scheme, "kv": model.kv, "method": method, "schemes": rows}
+    return {
+        "model": str(output),
+        "scheme": model.scheme,
+        "kv": model.kv,
+        "method": method,
+        "bits_a_weight": _bits_a_weight(model),
+        "schemes": rows,
+    }
 
 
 def _tell(
@@ -171,7 +246,8 @@ def _tell(
     sizes: dict[str, dict[str, int]],
     target: Target,
 ) -> None:
-    say(f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}")
+    average = _bits_a_weight(model)
+    say(f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {average:.2f} bits a weight")
     for name, size in sizes.items():
         words = f"{name:4} on {target.name}: flash {kib(size['flash_bytes'])}, RAM {kib(size['ram_bytes'])}"
         if name in costs:

@@ -24,6 +24,8 @@ _FOLDER = click.Path(path_type=Path)
 # Options that are short for a setting.
 _SETTINGS = {
     "data": ("data", "source"),
+    "field": ("data", "field"),
+    "separator": ("data", "separator"),
     "tokenizer": ("data", "tokenizer"),
     "iterations": ("schedule", "iterations"),
     "minutes": ("schedule", "minutes"),
@@ -39,7 +41,9 @@ _SETTINGS = {
 @click.option("-o", "--output", type=_FOLDER, help="Folder of the run.  [required, but for --dry-run]")
 @click.option("--preset", help=f"Settings to build on, by the size of the model.  [default: {_DEFAULT_PRESET}]")
 @click.option("--data", help="Text, JSONL, a folder of them, gzip or zstd.  [default: stories made up by llgen]")
-@click.option("--tokenizer", help="A tokenizer.model.  [default: one trained on the data]")
+@click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
+@click.option("--separator", help='A line that parts two documents; "line": each line is one.')
+@click.option("--tokenizer", help="A tokenizer.model.  [default: MODEL's, or one trained on the data]")
 @click.option("--iterations", type=click.IntRange(min=1), help="Steps of the optimiser.")
 @click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Time to train, instead.")
 @click.option("--from", "start", metavar="MODEL", help="A model directory to fine-tune.")
@@ -83,9 +87,12 @@ def _configuration(
 ) -> TrainConfig:
     from llgen.trainer.layers import layered, read_config_file, read_preset, setting
 
+    if shortcuts["iterations"] is not None and shortcuts["minutes"] is not None:
+        raise UsageError("--iterations and --minutes both say when training ends", "give one of them")
     layers: list[dict[str, Any]] = []
     file = {} if path is None else read_config_file(path)
-    preset = preset or file.pop("preset", None if file or shortcuts["start"] else _DEFAULT_PRESET)
+    named = file.pop("preset", None if file or shortcuts["start"] else _DEFAULT_PRESET)
+    preset = preset or named
     if preset is not None:
         layers.append(read_preset(preset))
     layers.append(file)
@@ -151,12 +158,13 @@ def _dry_run(asked: TrainConfig, target: str, as_json: bool) -> int:
     from llgen.codegen.vocabulary import Vocabulary
     from llgen.targets.schema import load_target
     from llgen.trainer.estimate import estimate
+    from llgen.trainer.prepare import given_tokenizer
     from llgen.trainer.start import with_shape_of_start
 
     asked = with_shape_of_start(asked)
     facts, need = load_target(target), estimate(asked)
-    tokenizer = asked.data.tokenizer
-    vocabulary = None if tokenizer is None else Vocabulary.from_file(Path(tokenizer))
+    tokenizer = given_tokenizer(asked)
+    vocabulary = None if tokenizer is None else Vocabulary.from_file(tokenizer)
     sizes = {scheme: estimate_target(asked.model.resolved(), facts, scheme, vocabulary) for scheme in SCHEMES}
     if as_json:
         answer(

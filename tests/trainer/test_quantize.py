@@ -18,7 +18,7 @@ from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.evaluate import command as evaluate
 from llgen.codegen.cli.quantize import command as quantize
 from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.errors import ExitCode, LlgenError
 from llgen.codegen.matrix import round_to_4, round_to_8
 from llgen.codegen.pipeline import quantized
 from llgen.codegen.quantize import fold
@@ -26,6 +26,7 @@ from llgen.codegen.quantized import load_quantized
 from llgen.codegen.reference import Reference
 from llgen.codegen.spec import lower
 from llgen.trainer.export import export_run
+from llgen.trainer.quantize.allocate import allocate
 from llgen.trainer.quantize.calibration import batches_of_samples, batches_of_text
 from llgen.trainer.quantize.compare import Contender, compare
 from llgen.trainer.quantize.folded import FoldedLlama, rounded
@@ -168,6 +169,35 @@ def test_distilling_comes_nearer_than_gptq(model_directory: Path, text: Path, tm
         answer = call(quantize, model_directory, *options, "-o", tmp_path / method)
         loss[method] = answer["schemes"]["q4"]["kl"]
     assert loss["distill"] < 0.9 * loss["gptq"]
+
+
+def test_bits_are_given_to_those_that_suffer_most(text: Path, tmp_path: Path) -> None:
+    wide = {"model": {"dim": 64, "hidden_dim": 96}}  # four bits save nothing in rows of less than a group
+    train(tmp_path / "run", tiny_config(wide, {"schedule": {"iterations": 30}}))
+    model_directory = export_run(tmp_path / "run", tmp_path / "model")
+    options = ["--scheme", "q4", "--calibrate", text, "--data", text, "--target", "cortex_m7"]
+    four = call(quantize, model_directory, *options, "-o", tmp_path / "four")
+    least = four["schemes"]["q4"]["flash_bytes"]
+    mixed = call(
+        quantize, model_directory, *options, "--bits", "auto", "--flash", least + 2500, "-o", tmp_path / "mixed"
+    )
+    assert least < mixed["schemes"]["q4"]["flash_bytes"] <= least + 2500
+    assert mixed["schemes"]["q4"]["kl"] < four["schemes"]["q4"]["kl"]
+    assert four["bits_a_weight"] < mixed["bits_a_weight"] < 9
+    bits = {matrix.bits for matrix in load_quantized(tmp_path / "mixed").matrices().values()}
+    assert bits == {4, 8}
+    with pytest.raises(LlgenError, match="bytes of flash with 4 bits for every matrix; --flash allows 1,024") as caught:
+        call(quantize, model_directory, *options, "--bits", "auto", "--flash", "1K", "-o", tmp_path / "small")
+    assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
+
+
+def test_allocation_saves_enough_and_no_more_than_needed() -> None:
+    sensitivity = {"a": 1.0, "b": 0.1, "c": 0.5}
+    savings = {"a": 100, "b": 10, "c": 100}
+    assert allocate(sensitivity, savings, 0) == set()
+    assert allocate(sensitivity, savings, 90) == {"c"}
+    assert allocate(sensitivity, savings, 150) == {"a", "c"}
+    assert allocate(sensitivity, savings, 210) == {"a", "b", "c"}
 
 
 def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Path) -> None:

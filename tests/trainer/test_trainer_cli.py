@@ -19,6 +19,7 @@ from runs import STORIES
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.train import command
 from llgen.codegen.errors import ExitCode, LlgenError
+from llgen.trainer.data import open_tokenized
 from llgen.trainer.progress import ConsoleReporter
 
 SMALL = [
@@ -105,8 +106,11 @@ def test_fine_tunes_with_adapters(text: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
-        (["--set", "model.dim=30"], r"model\.dim is 30, which model\.n_heads 8 does not divide", ExitCode.FAILED),
-        (["--set", "model.n_kv_heads=3"], "n_heads is 8, which n_kv_heads 3 does not divide", ExitCode.FAILED),
+        (["--set", "model.dim=30"], r"model\.dim is 30, which model\.n_heads 8 does not divide", ExitCode.USAGE),
+        (["--set", "model.n_kv_heads=3"], r"\[model\]: n_heads is 8, which n_kv_heads 3 does not", ExitCode.USAGE),
+        (["--iterations", "5", "--minutes", "1"], "both say when training ends", ExitCode.USAGE),
+        (["--seed", str(1 << 64)], "seed is 18446744073709551616", ExitCode.USAGE),
+        (["--shard"], "there is only one", ExitCode.USAGE),
         (["--data", "missing.txt"], "cannot read 'missing.txt'", ExitCode.FAILED),
         (["--set", "optimizer.learning_rate=-1"], r"optimizer\.learning_rate is -1", ExitCode.USAGE),
         (["--set", "model.dmi=3"], r"there is no setting 'model\.dmi'", ExitCode.USAGE),
@@ -120,7 +124,32 @@ def test_refuses(tmp_path: Path, arguments: list[str], message: str, code: ExitC
     with pytest.raises(LlgenError, match=message) as caught:
         train("-o", tmp_path / "run", *arguments)
     assert caught.value.exit_code == code
-    assert not (tmp_path / "run" / "config.json").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_on_the_command_line_stands_for_that_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('preset = "stories-1m"\n', encoding="utf-8")
+    small = train(file, "--preset", "stories-260k", "--dry-run", "--json")
+    assert json.loads(small.stdout)["parameters"] == 260_032
+
+
+def test_fields_and_separators_are_options(tmp_path: Path) -> None:
+    lines, names = tmp_path / "stories.jsonl", tmp_path / "names.txt"
+    lines.write_text("".join(json.dumps({"story": story}) + "\n" for story in STORIES), encoding="utf-8")
+    names.write_text("".join(story.replace("\n", " ") + "\n" for story in STORIES), encoding="utf-8")
+    for run, *options in (("a", "--data", lines, "--field", "story"), ("b", "--data", names, "--separator", "line")):
+        train(*options, "-o", tmp_path / run, "--iterations", "1", *SMALL)
+        assert len(open_tokenized(tmp_path / run / "tokens").train.starts) == 95
+
+
+def test_a_tokenizer_of_another_size_than_the_models_is_refused(text: Path, tmp_path: Path) -> None:
+    train("--data", text, "-o", tmp_path / "run", "--iterations", "1", *SMALL)
+    options = ["--data", text, "--tokenizer", tmp_path / "run" / "tokenizer.model", *SMALL]
+    with pytest.raises(LlgenError, match=r"has 300 pieces; model\.vocab_size is 512") as caught:
+        train(*options, "-o", tmp_path / "other", "--iterations", "1", "--set", "model.vocab_size=512")
+    assert caught.value.hint == "--set model.vocab_size=300"
+    assert not (tmp_path / "other").exists()
 
 
 def test_refuses_other_settings_in_a_folder_that_holds_a_run(text: Path, tmp_path: Path) -> None:
@@ -142,8 +171,9 @@ def test_help_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to another process")
-def test_ctrl_c_leaves_a_run_that_goes_on(text: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="sends signals to another process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_run_that_goes_on(text: Path, tmp_path: Path, number: signal.Signals) -> None:
     run = tmp_path / "run"
     llgen = [sys.executable, "-c", "from llgen.codegen.cli import main; main()"]
     arguments = ["train", "--data", str(text), "-o", str(run), "--iterations", "1000000", *SMALL]
@@ -152,7 +182,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(text: Path, tmp_path: Path) -> None:
         while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("  llgen train --data")

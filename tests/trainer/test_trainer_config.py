@@ -72,6 +72,9 @@ def test_what_is_no_setting_is_refused() -> None:
         ({"schedule": {"iterations": 5, "minutes": 5}}, "schedule: iterations and minutes both say", ""),
         ({"hardware": {"shard": True}}, "the configuration: muon needs whole matrices", ""),
         ({"start": {"lora": 4}}, "start: lora adapts a model", ""),
+        ({"modle": {"dim": 64}}, "there is no setting 'modle'", "model"),
+        ({"seed": 1 << 63}, "seed is 9223372036854775808: input should be less than", ""),
+        ({"hardware": {"replicas": 2}, "batch": {"dropout": 0.1}}, "hardware.replicas=1", ""),
     ],
 )
 def test_wrong_settings_are_named(layer: dict[str, Any], message: str, hint: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from runs import TINY, StopAt, course, metrics, tiny_config
+from runs import STORIES, TINY, StopAt, course, metrics, tiny_config
 
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.errors import LlgenError
@@ -19,6 +21,7 @@ from llgen.trainer.model import Llama
 from llgen.trainer.objective import cross_entropy
 from llgen.trainer.progress import Silent
 from llgen.trainer.run import clear_run, train
+from llgen.trainer.train import Trainer
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "muon": {},
@@ -164,12 +167,65 @@ def test_other_settings_than_those_it_was_begun_with_are_refused(tmp_path: Path)
         train(tmp_path, tiny_config({"batch": {"sequences": 8}}))
 
 
+def test_other_data_than_it_was_begun_with_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "stories.txt"
+    config = tiny_config({"data": {"source": str(text)}})
+    text.write_text("\n\n".join(STORIES), encoding="utf-8")
+    train(tmp_path / "run", config, stop_after=1)
+    text.write_text("\n\n".join(STORIES[::-1]), encoding="utf-8")
+    with pytest.raises(LlgenError, match="was begun with other tokens: the text or the tokenizer has changed since"):
+        train(tmp_path / "run", config)
+    text.write_text("\n\n".join(STORIES), encoding="utf-8")
+    assert train(tmp_path / "run", config, stop_after=1).iteration == 2
+
+
+class Impatient(Silent):
+    """Presses Ctrl-C before there is an iteration to wait for."""
+
+    def stage(self, text: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_does_not_wait_for_the_text_to_be_tokenised(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, tiny_config(), Impatient())
+    assert not (tmp_path / "config.json").exists()
+    assert train(tmp_path, tiny_config(), stop_after=1).iteration == 1
+
+
+def test_a_prompt_that_fills_the_context_is_no_sample(tmp_path: Path) -> None:
+    train(tmp_path, tiny_config({"evaluation": {"prompt": "word " * 40}, "schedule": {"iterations": 1}}))
+
+
+def test_large_seeds_drop_too(tmp_path: Path) -> None:
+    train(tmp_path, tiny_config({"seed": (1 << 63) - 1, "batch": {"dropout": 0.1}, "schedule": {"iterations": 1}}))
+
+
+def test_replicas_compute_in_the_format_asked_for(tmp_path: Path) -> None:
+    for name in ("float32", "bfloat16"):
+        hardware = {"replicas": 2, "dtype": name}
+        train(tmp_path / name, tiny_config({"hardware": hardware, "schedule": {"iterations": 1}}))
+    narrow, wide = (metrics(tmp_path / name)[0]["loss"] for name in ("bfloat16", "float32"))
+    assert narrow != wide
+    assert narrow == pytest.approx(wide, rel=1e-2)
+
+
+def test_weights_that_are_not_finite_never_reach_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()
+    train(tmp_path, config, stop_after=3)
+    before = (tmp_path / "last.pt").read_bytes()
+    monkeypatch.setattr(Trainer, "evaluate", lambda trainer: math.nan)
+    with pytest.raises(LlgenError, match="the loss became nan after iteration 7: training diverged"):
+        train(tmp_path, config)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
 def test_what_is_no_run_cannot_be_gone_on_with(tmp_path: Path) -> None:
     config = tiny_config({"schedule": {"iterations": 2}})
     train(tmp_path, config, stop_after=1)
     last = tmp_path / "last.pt"
     last.write_bytes(last.read_bytes()[:-100])
-    with pytest.raises(LlgenError, match="is not a readable checkpoint"):
+    with pytest.raises(LlgenError, match="is not a readable checkpoint: it is damaged, or holds more than tensors"):
         train(tmp_path, config)
     torch.save({"format": 0}, last)
     with pytest.raises(LlgenError, match="is not a checkpoint of this version"):

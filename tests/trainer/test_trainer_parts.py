@@ -19,9 +19,10 @@ from llgen.trainer.evaluate import encode_documents, score_documents
 from llgen.trainer.export import export_run, load_run
 from llgen.trainer.model import Llama
 from llgen.trainer.muon import Muon, orthogonalized
-from llgen.trainer.objective import Objective, cross_entropy, divergence
+from llgen.trainer.objective import Objective, cross_entropy, divergence, require_fitting_teacher
 from llgen.trainer.optimizer import make_optimizers
 from llgen.trainer.run import train
+from llgen.trainer.tokenizer import train_tokenizer, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -159,15 +160,23 @@ def test_a_teacher_with_all_the_weight_is_imitated(model_directory: Path) -> Non
 
 def test_distilling_learns_from_the_teacher(model_directory: Path, tmp_path: Path) -> None:
     start = {"teacher": str(model_directory), "teacher_weight": 1.0}
-    data = {"tokenizer": str(model_directory / "tokenizer.model")}
-    train(tmp_path, tiny_config({"start": start, "data": data, "schedule": {"iterations": 40}}))
+    train(tmp_path, tiny_config({"start": start, "schedule": {"iterations": 40}}))  # its tokenizer is the default
     lines = metrics(tmp_path)
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
 
 
 def test_a_teacher_of_other_tokens_is_refused(model_directory: Path, tmp_path: Path) -> None:
+    start, size = {"start": {"teacher": str(model_directory)}}, TINY.vocab_size
+    other = train_tokenizer([story[::-1] for story in STORIES], size)
+    write_tokenizer(other, tmp_path / "other.model")
+    with pytest.raises(LlgenError, match="the teacher's tokenizer has other pieces"):
+        train(tmp_path / "run", tiny_config(start, {"data": {"tokenizer": str(tmp_path / "other.model")}}))
+    teacher = load_checkpoint(model_directory)
+    assert teacher.vocabulary is not None
     with pytest.raises(LlgenError, match="the teacher has 320 tokens and the student 300"):
-        train(tmp_path, tiny_config({"start": {"teacher": str(model_directory)}, "model": {"vocab_size": 300}}))
+        require_fitting_teacher(teacher, train_tokenizer(STORIES, 300), 32)
+    with pytest.raises(LlgenError, match="the teacher has 32 positions and the student 33"):
+        require_fitting_teacher(teacher, teacher.vocabulary, 33)
 
 
 # ------------------------------------------------------------------------------------------------------- evaluation

@@ -14,7 +14,7 @@ from runs import metrics, tiny_config
 from llgen.codegen.errors import LlgenError
 from llgen.trainer.export import load_run
 from llgen.trainer.processes import Processes
-from llgen.trainer.run import _require_even_parts, train
+from llgen.trainer.run import _require_shares, train
 
 SCRIPT = """
 import sys
@@ -25,13 +25,17 @@ train(Path(sys.argv[1]), TrainConfig.load(Path(sys.argv[2])), stop_after=int(sys
 """
 
 
-def train_in_two(run: Path, config: Path, stop_after: int) -> None:
+def start_two(run: Path, config: Path, stop_after: int) -> subprocess.CompletedProcess[str]:
     script = config.with_suffix(".py")
     script.write_text(SCRIPT, encoding="utf-8")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(script), str(run), str(config), str(stop_after)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+def train_in_two(run: Path, config: Path, stop_after: int) -> None:
+    done = start_two(run, config, stop_after)
     assert done.returncode == 0, done.stderr
 
 
@@ -61,5 +65,21 @@ def test_two_processes_agree_with_one(tmp_path: Path, kind: str) -> None:
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(LlgenError, match=r"batch\.sequences is 4, which 3 processes do not divide") as caught:
-        _require_even_parts(tiny_config(), Processes(0, 3))
+        _require_shares(tiny_config(), Processes(0, 3))
     assert caught.value.hint == "batch.sequences=6"
+
+
+def test_a_model_is_not_divided_among_one_process(tmp_path: Path) -> None:
+    alone = tiny_config({"hardware": {"shard": True}, "optimizer": {"name": "adamw"}})
+    with pytest.raises(LlgenError, match="there is only one") as caught:
+        train(tmp_path / "run", alone)
+    assert caught.value.hint == "start the command by torchrun, or leave --shard out"
+
+
+def test_what_the_leader_cannot_prepare_ends_all_processes(tmp_path: Path) -> None:
+    tiny_config({"data": {"source": str(tmp_path / "missing.txt")}}).save(tmp_path / "two.json")
+    done = start_two(tmp_path / "two", tmp_path / "two.json", 1)
+    assert done.returncode != 0
+    assert "missing.txt': No such file" in done.stderr
+    assert "the first process failed, which prepares the data for all" in done.stderr
+    assert not (tmp_path / "two").exists()
