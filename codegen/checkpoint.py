@@ -116,6 +116,8 @@ def listed_end_ids(directory: Path) -> list[int]:
 
 def _read_config(directory: Path) -> ModelConfig:
     path = directory / "config.json"
+    if (directory / "metrics.jsonl").exists():
+        raise LlgenError(f"'{directory}' is a training run", f"its model: {directory / 'model'}")
     if not path.exists():
         raise LlgenError(
             f"'{directory}' is not a model directory: it has no config.json",

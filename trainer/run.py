@@ -81,6 +81,7 @@ def _settled(directory: Path, asked: TrainConfig, processes: Processes) -> Train
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"'{directory}' exists and is a file", "choose another -o")
     if not (directory / CONFIG).exists():
+        _refuse_foreign(directory)
         return asked if asked.hardware.replicas else with_replicas(asked, usual_replicas(asked, processes))
     begun = TrainConfig.load(directory / CONFIG)
     if asked.hardware.replicas is None:
@@ -93,6 +94,14 @@ def _settled(directory: Path, asked: TrainConfig, processes: Processes) -> Train
             "the settings it was begun with, to go on with it; or another -o",
         )
     return asked
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Raise UsageError when a folder that is no run yet holds what a run would not have left there."""
+    own = {*_FILES, *_FOLDERS}
+    foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in own) if directory.exists() else []
+    if foreign:
+        raise UsageError(f"'{directory}' holds '{foreign[0]}' and is no training run", "an empty or a new -o")
 
 
 def usual_replicas(config: TrainConfig, processes: Processes) -> int:

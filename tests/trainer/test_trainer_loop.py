@@ -246,6 +246,21 @@ def test_a_run_without_an_evaluation_has_no_model_yet(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
+def test_a_folder_of_other_things_is_not_made_a_run(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"a run may have left this")
+    (tmp_path / "thesis.tex").write_text("mine", encoding="utf-8")
+    with pytest.raises(LlgenError, match=r"holds 'thesis\.tex' and is no training run"):
+        train(tmp_path, tiny_config())
+    assert (tmp_path / "tokenizer.model").read_bytes() == b"a run may have left this"
+
+
+def test_a_run_is_no_model_directory_but_has_one(tmp_path: Path) -> None:
+    train(tmp_path, tiny_config({"schedule": {"iterations": 1}}))
+    with pytest.raises(LlgenError, match="is a training run") as caught:
+        load_checkpoint(tmp_path)
+    assert caught.value.hint == f"its model: {tmp_path / 'model'}"
+
+
 def test_an_end_is_needed(tmp_path: Path) -> None:
     with pytest.raises(LlgenError, match="training needs an end"):
         train(tmp_path / "run", tiny_config().model_copy(update={"schedule": layered([]).schedule}))
