@@ -1,16 +1,18 @@
-"""`llgen demo`: the whole way once, from made-up stories to proven C."""
+"""`llgen demo`: the whole way once, from made-up stories, or from a model trained before, to proven C."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
+from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from llgen.codegen.build import build, expected_trace
-from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
 from llgen.codegen.errors import ExitCode, LlgenError
 from llgen.codegen.quantize import quantize
 from llgen.codegen.runner import run_selftest, run_story
@@ -28,13 +30,18 @@ _POSITIONS = 256
     "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
 )
 @click.option("--seconds", type=click.FloatRange(min=1), default=120, show_default=True, help="Time to train for.")
+@click.option("--pretrained", is_flag=True, help="Take the model that comes with llgen; needs no PyTorch.")
 @click.option(
     "-s", "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of corpus, training, story."
 )
-def command(output: Path, seconds: float, seed: int) -> int:
+def command(output: Path, seconds: float, pretrained: bool, seed: int) -> int:
     """Train a small model on made-up stories, build it, let it write, and prove the C equal to Python."""
-    say(f"1. Training a story teller of 260 thousand parameters from scratch, in about {seconds:.0f} seconds")
-    model = _train(output, seconds, seed)
+    if pretrained:
+        say("1. Taking the story teller of 260 thousand parameters that comes with llgen")
+        model = _unpack(output)
+    else:
+        say(f"1. Training a story teller of 260 thousand parameters from scratch, in about {seconds:.0f} seconds")
+        model = _train(output, seconds, seed)
     checkpoint = load_checkpoint(model)
     target = load_target("host")
 
@@ -55,13 +62,14 @@ def command(output: Path, seconds: float, seed: int) -> int:
     verdict = "equal" if found == expected else "DIFFERENT: `llgen check` says where"
     say(f"   {_POSITIONS} positions, digest {found.digest_hex} in C and {expected.digest_hex} in Python: {verdict}")
 
-    _tell_commands(model, output, seconds, seed)
+    again = "--pretrained" if pretrained else f"--seconds {seconds:.0f}"
+    _tell_commands(model, output, again, seed)
     return ExitCode.DONE if found == expected else ExitCode.PARITY_FAILED
 
 
 def _train(output: Path, seconds: float, seed: int) -> Path:
     if not find_spec("torch"):
-        raise LlgenError("the demo trains a model, which needs PyTorch", "pip install 'llgen[train]'")
+        raise LlgenError("the demo trains a model, which needs PyTorch", "--pretrained, or pip install 'llgen[train]'")
     from llgen.trainer.demo import train_demo
     from llgen.trainer.progress import ConsoleReporter
 
@@ -72,11 +80,20 @@ def _train(output: Path, seconds: float, seed: int) -> Path:
         reporter.close()
 
 
-def _tell_commands(model: Path, output: Path, seconds: float, seed: int) -> None:
+def _unpack(output: Path) -> Path:
+    """The model that comes with llgen, as a folder of the user's own."""
+    with as_file(files("llgen.codegen") / "pretrained") as folder:
+        checkpoint = load_checkpoint(folder)
+    model = output / "model"
+    save_checkpoint(replace(checkpoint, name="model"), model)
+    return model
+
+
+def _tell_commands(model: Path, output: Path, again: str, seed: int) -> None:
     llgen = "llgen" if shutil.which("llgen") else sys.argv[0]
     say("\nEach step again:")
     for line in (
-        f"{llgen} demo -o {output} --seconds {seconds:.0f} --seed {seed}",
+        f"{llgen} demo -o {output} {again} --seed {seed}",
         f"{llgen} build {model} -o {output / 'c'}",
         f'{llgen} run {model} "{_PROMPT}" -t 0.8 -p 0.9 -s {seed} -n {_POSITIONS}',
         f"{llgen} check {model} --positions {_POSITIONS}",

@@ -1,0 +1,52 @@
+"""The model that comes with llgen: small enough, whole, and enough for the demo without PyTorch."""
+
+import subprocess
+import sys
+from importlib.resources import files
+
+import pytest
+from click.testing import CliRunner
+
+from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.cli.demo import command
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.pipeline import quantized
+from llgen.codegen.reference import Reference
+
+FOLDER = files("llgen.codegen") / "pretrained"
+
+
+def test_it_takes_little_room():
+    assert sum(len(entry.read_bytes()) for entry in FOLDER.iterdir()) <= 1_100_000
+
+
+def test_it_knows_how_a_story_goes_on():
+    checkpoint = load_checkpoint(FOLDER)
+    vocabulary = checkpoint.vocabulary
+    ids = [
+        checkpoint.config.bos_id,
+        *vocabulary.encode("Once upon a time, there was a little girl named Lily. One day,"),
+    ]
+    logits = Reference(quantized(checkpoint)).feed(ids)[-1]
+    likely = {vocabulary.pieces[int(token)].text for token in logits.argsort()[-2:]}
+    assert "▁Lily" in likely  # the name is taken up again
+
+
+def test_the_demo_needs_neither_training_nor_torch(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; "
+        "from llgen.codegen.cli import main; sys.argv = ['llgen', 'demo', '--pretrained', '-o', sys.argv[1]]; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "demo"], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.startswith("Once upon a time")
+    assert "equal" in done.stderr
+    assert (tmp_path / "demo" / "model" / "model.safetensors").exists()
+
+
+def test_the_demo_says_so_where_torch_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("llgen.codegen.cli.demo.find_spec", lambda name: None)
+    with pytest.raises(LlgenError, match="which needs PyTorch") as caught:
+        CliRunner().invoke(command, ["-o", str(tmp_path / "demo")], catch_exceptions=False)
+    assert "--pretrained" in caught.value.hint
