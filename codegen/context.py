@@ -124,6 +124,18 @@ class CodegenContext:
     int_accumulators: Sequence[int]
     int_columns: int
     two_int_columns: int
+    one_lane: bool
+    """Vectors of floats are single floats."""
+    many_lanes: bool
+    soft_float: bool
+    """There is no unit for floats."""
+    wide_products: bool
+    biased: bool
+    """8-bit weights are stored plus 128."""
+    paired_rows: bool
+    """8-bit weights lie as the DSP extension takes them."""
+    looks_into_blocks: bool
+    """Single weights of blocks are read or written: a tied embedding's, or the keys of an 8-bit cache."""
     has_four_bits: bool
     whole_cache: bool
     """Keys and values are whole numbers."""
@@ -147,9 +159,14 @@ class CodegenContext:
     exp_round: str
     exp_log2e: str
     exp_ln2_high: str
+    exp_ln2_high_512: int
+    """The same in units of 1/512, whole."""
     exp_ln2_low: str
     exp_first: str
     exp_rest: Sequence[str]
+    exp_middle: Sequence[str]
+    """All coefficients but the first and the last."""
+    exp_last: str
     cflags: str
     ldflags: str
     sources: str
@@ -217,6 +234,13 @@ def name(
         int_accumulators=range(kernels.int_accumulators),
         int_columns=kernels.int_columns,
         two_int_columns=2 * kernels.int_columns,
+        one_lane=kernels.lanes == 1,
+        many_lanes=kernels.lanes > 1,
+        soft_float=kernels.soft_float,
+        wide_products=kernels.wide_products,
+        biased=kernels.biased,
+        paired_rows=kernels.paired_rows,
+        looks_into_blocks=model.classifier is None or model.kv == "q8",
         has_four_bits=model.has_four_bits,
         whole_cache=model.kv == "q8",
         matrices=_matrices(packed),
@@ -238,9 +262,12 @@ def name(
         exp_round=literals.float32(float(numerics.ROUND_TO_WHOLE)),
         exp_log2e=literals.float32(float(numerics.LOG2E)),
         exp_ln2_high=literals.float32(float(numerics.LN2_HIGH)),
+        exp_ln2_high_512=int(numerics.LN2_HIGH * 512),
         exp_ln2_low=literals.float32(float(numerics.LN2_LOW)),
         exp_first=literals.float32(float(numerics.EXP_POLYNOMIAL[0])),
         exp_rest=[literals.float32(float(c)) for c in numerics.EXP_POLYNOMIAL[1:]],
+        exp_middle=[literals.float32(float(c)) for c in numerics.EXP_POLYNOMIAL[1:-1]],
+        exp_last=literals.float32(float(numerics.EXP_POLYNOMIAL[-1])),
         cflags=" ".join([*cflags, *compile_flags(target)]),
         ldflags=" ".join(makefile_link_flags(target)),
         sources=" ".join([*sources, *program_sources(target)]),

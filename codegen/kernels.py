@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from .errors import LlgenError
+from .matrix import GROUP
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class KernelSet:
     """float32 numbers in a vector; divides the 8 lanes of the contract."""
     accumulators: int
     """Vectors that a float32 matrix-vector product keeps in registers."""
+    soft_float: bool = field(default=False, kw_only=True)
+    """There is no unit for floats: functions of our own replace what is used most."""
+    wide_products: bool = field(default=True, kw_only=True)
+    """The part multiplies 32 by 32 bits to 64."""
+    int_isa: str
+    """Names `templates/simd/ISA_int.h`."""
     int_lanes: int
     """Rows whose whole sums one accumulator holds."""
     int_accumulators: int
@@ -29,28 +36,52 @@ class KernelSet:
     """Neighbouring 8-bit weights of a row that are stored side by side."""
     int_step: int = 8
     """Columns that the integer kernel takes at once; integer vectors are padded to whole steps."""
+    four_step: int = GROUP
+    """Columns that the kernel for 4-bit weights takes at once; the rows of such a matrix are padded to whole steps."""
     int_bytes: int = 1
     """Bytes of an element of an integer vector that weights are multiplied by."""
-
-    @property
-    def int_isa(self) -> str:
-        """Names `templates/simd/ISA_int.h`."""
-        return "neon" if self.isa == "neon64" else self.isa
+    int_mix: int = 4
+    """Elements of a head whose sums over the positions are made at once."""
+    biased: bool = False
+    """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
+    paired_rows: bool = False
+    """Weights lie as the DSP extension of Cortex-M takes them: those of two rows, or four of 4 bits, in 16 bits."""
 
     def block_rows(self, integer: bool) -> int:
         """Output rows whose weights are stored side by side."""
         return self.int_lanes * self.int_accumulators if integer else self.lanes * self.accumulators
 
 
+_SCALAR = KernelSet("scalar", lanes=1, accumulators=8, int_isa="scalar", int_lanes=1, int_accumulators=4)
+_SERIAL = replace(_SCALAR, int_isa="serial", int_lanes=4, int_accumulators=1)
+_SOFT = replace(_SERIAL, isa="soft", soft_float=True)
+_NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, int_accumulators=4)
+
+_AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, int_accumulators=4, int_mix=8)
+
 _KERNEL_SETS = {
-    "scalar": KernelSet("scalar", lanes=1, accumulators=8, int_lanes=1, int_accumulators=4),
-    "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_lanes=4, int_accumulators=4, int_bytes=2),
-    "avx2": KernelSet("avx2", lanes=8, accumulators=4, int_lanes=8, int_accumulators=4),
-    "neon": KernelSet("neon", lanes=4, accumulators=8, int_lanes=4, int_accumulators=4),
-    "neon64": KernelSet("neon64", lanes=4, accumulators=8, int_lanes=4, int_accumulators=4),
-    "wasm128": KernelSet("wasm128", lanes=4, accumulators=8, int_lanes=4, int_accumulators=4, int_bytes=2),
+    "scalar": _SCALAR,
+    "soft": _SOFT,
+    "soft_narrow": replace(_SOFT, wide_products=False),
+    "serial": _SERIAL,
+    "dsp": replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True),
+    "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),
+    "avx2": _AVX2,
+    "avxvnni": replace(_AVX2, int_isa="avxvnni", biased=True),
+    "avx512vnni": replace(_AVX2, int_isa="avx512vnni", int_lanes=16, int_accumulators=2, biased=True),
+    "neon": _NEON,
+    "neon64": replace(_NEON, isa="neon64"),
+    "dotprod": replace(_NEON, isa="neon64", int_isa="dotprod"),
+    "wasm128": replace(_NEON, isa="wasm128", int_isa="wasm128", int_bytes=2),
     "helium": KernelSet(
-        "helium", lanes=4, accumulators=4, int_lanes=1, int_accumulators=4, int_columns=16, int_step=16
+        "helium",
+        lanes=4,
+        accumulators=4,
+        int_isa="helium",
+        int_lanes=1,
+        int_accumulators=4,
+        int_columns=16,
+        int_step=16,
     ),
 }
 

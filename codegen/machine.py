@@ -17,6 +17,7 @@ COMMAND_BYTES = 1024
 
 FREESTANDING_FLAGS = (
     "-ffreestanding",
+    "-fomit-frame-pointer",
     "-ffunction-sections",
     "-fdata-sections",
     "-fno-unwind-tables",

@@ -80,11 +80,22 @@ def column_blocks(matrix: Array, block_rows: int) -> Array:
 
 
 def quad_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.int8]:
-    """[rows, columns] -> [row blocks, columns / side, block rows, side], `side` being `int_columns`; else zeros."""
+    """[rows, columns] -> [row blocks, columns / side, block rows, side], `side` being `int_columns`; else zeros.
+
+    Biased weights are bytes without a sign, 128 larger.
+    With paired rows [row blocks, columns / 2, row pairs, 2, 2]: a weight and that of the next row become one number of
+    16 bits, the first plus 256 times the second.
+    """
     rows, columns = integers.shape
     block, side = kernels.block_rows(True), kernels.int_columns
     padded = np.zeros((round_up(rows, block), round_up(columns, kernels.int_step)), np.int8)
     padded[:rows, :columns] = integers
+    if kernels.biased:
+        padded ^= -128
+    if kernels.paired_rows:
+        pairs = padded.reshape(-1, block // 2, 2, padded.shape[1] // 2, 2).transpose(0, 3, 1, 4, 2).copy()
+        pairs[..., 1] -= pairs[..., 0] < 0
+        return pairs
     return np.ascontiguousarray(padded.reshape(-1, block, padded.shape[1] // side, side).transpose(0, 2, 1, 3))
 
 
@@ -92,11 +103,17 @@ def nibble_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDA
     """[rows, columns] -> [row blocks, columns / (2 side), block rows, side]: a byte is two weights, each plus 8.
 
     Its low half is a weight of the first `side` columns, its high half of the next; missing weights are zero, so 8.
+    With paired rows [row blocks, columns, 2]: 16 bits hold a weight of each of four rows, of which the last has its
+    sign and no 8 added.
     """
     rows, columns = integers.shape
     block, side = kernels.block_rows(True), kernels.int_columns
-    padded = np.full((round_up(rows, block), round_up(columns, GROUP)), 8, np.uint8)
+    padded = np.full((round_up(rows, block), round_up(columns, kernels.four_step)), 8, np.uint8)
     padded[:rows, :columns] = integers + 8
+    if kernels.paired_rows:
+        fours = padded.reshape(-1, 4, padded.shape[1]).transpose(0, 2, 1).copy()
+        fours[..., 3] ^= 8
+        return (fours[..., ::2] | fours[..., 1::2] << 4).astype(np.uint8)
     halves = padded.reshape(-1, block, padded.shape[1] // (2 * side), 2, side)
     return np.ascontiguousarray((halves[:, :, :, 0] | halves[:, :, :, 1] << 4).transpose(0, 2, 1, 3))
 
@@ -126,6 +143,8 @@ def _int_arrays(
     packed = "[row blocks][columns / 4][block rows][4]"
     if kernels.int_columns != 4:
         packed = packed.replace("4", str(kernels.int_columns))
+    if kernels.paired_rows:
+        packed = "[row blocks][columns / 2][block rows / 2][2 columns][2 rows]"
     halves = ", gate then up" if parts == 2 else ""
     tensors = [
         PackedTensor(kind, layered + packed + halves, "int8_t", weights),

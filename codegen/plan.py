@@ -125,7 +125,7 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
         demands = [demand for demand in demands if demand.name != "n"]  # x is quantised as it is
     buffers = place(demands)
     head_columns = round_up(config.head_dim, kernels.int_step) if whole_cache else config.head_dim
-    head_padded = round_up(config.head_dim, kernels.lanes) if whole_cache else config.head_dim
+    head_padded = round_up(config.head_dim, kernels.int_mix) if whole_cache else config.head_dim
     members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded)
     ram_bytes = sum(member.bytes for member in members) + 2 * 4
     sections = {name: size for name, size in _sections(model, kernels).items() if size}
@@ -261,4 +261,4 @@ def matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: int, parts: int)
     if matrix.multipliers is None:
         return padded * round_up(columns, kernels.int_step) + 2 * padded
     groups = -(-columns // GROUP)
-    return padded * groups * (GROUP // 2 + 1) + 2 * padded
+    return padded * (round_up(columns, kernels.four_step) // 2 + groups) + 2 * padded

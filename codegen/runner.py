@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from llgen.targets.schema import Target
+from llgen.targets.schema import Target, cpu_flags
 
 from .errors import LlgenError
 from .reference import Trace
@@ -44,7 +44,8 @@ def missing_emulator(target: Target) -> str | None:
         return f"'{word}' is not installed" + (f"; apt-get install {runner.package}" if runner.package else "")
     if runner.python_package and find_spec(runner.python_package) is None:
         return f"'{runner.python_package}' is not installed; pip install {runner.python_package}"
-    return None
+    lacking = sorted(set(runner.cpu_flags) - cpu_flags())
+    return f"this processor has no {', '.join(lacking)}" if lacking else None
 
 
 def run_selftest(artifact: Artifact, positions: int) -> Trace:

@@ -75,26 +75,33 @@ def zig_cc(target: Target) -> list[str]:
     return command
 
 
+def optimisation(target: Target, source: str) -> str:
+    """How hard a file of a generated folder is optimised: on a bare machine all but the network is made small."""
+    return "-O3" if target.firmware is None or source.endswith("_forward.c") else "-Os"
+
+
 def compile_objects(
     directory: Path,
     sources: Sequence[str],
     target: Target,
     output: Path,
-    optimise: str = "-O3",
+    optimise: str | None = None,
     compiler: Sequence[str] | None = None,
 ) -> list[Path]:
     """Compile the sources of a generated folder into object files in `output`, every warning an error.
 
-    `compiler` takes the place of zig: another C compiler's command. Raises LlgenError with the command and the
-    compiler's words when that fails.
+    `optimise` takes the place of what `optimisation` says; `compiler` that of zig: another C compiler's command.
+    Raises LlgenError with the command and the compiler's words when that fails.
     """
     if compiler is None:
         compiler = [*zig_cc(target), *_ZIG_FLAGS]
-    flags = [optimise, *NUMERIC_FLAGS, *WARNING_FLAGS, *_SECTION_FLAGS, *compile_flags(target)]
+    flags = [*NUMERIC_FLAGS, *WARNING_FLAGS, *_SECTION_FLAGS, *compile_flags(target)]
     objects = [(output / source).with_suffix(".o").resolve() for source in sources]
 
     def compile_one(source: str, path: Path) -> None:
-        run_tool([*compiler, *flags, "-c", source, "-o", str(path)], directory)
+        run_tool(
+            [*compiler, optimise or optimisation(target, source), *flags, "-c", source, "-o", str(path)], directory
+        )
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         list(pool.map(compile_one, sources, objects))

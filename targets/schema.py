@@ -50,6 +50,8 @@ class Runner(_Facts):
     """The Debian package that brings the first word, when that is an emulator."""
     python_package: str | None = None
     """The Python package that running needs, when it is one."""
+    cpu_flags: tuple[str, ...] = ()
+    """What the processor must have, in the words of Linux's /proc/cpuinfo, when the machine itself runs the program."""
     counter: Literal["callgrind", "plugin", "icount", "fuel"] | None = None
     """How instructions are counted: by valgrind, a plugin of QEMU's user mode, the virtual time of a QEMU machine,
     or wasmtime's fuel. None: they are not."""
@@ -166,11 +168,11 @@ def parse_target(text: str, name: str, source: str) -> Target:
 def _host() -> str:
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
-        return "x86_64_v3" if "avx2" in _cpu_flags() else "x86_64"
+        return "x86_64_v3" if "avx2" in cpu_flags() else "x86_64"
     return "generic"
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
     """What Linux says of the first processor; empty elsewhere, and so the safe choice is made."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()

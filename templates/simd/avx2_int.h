@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define I_ROWS 8 /* rows of an accumulator */
+#define I_MIX  8 /* outputs of i_mix */
 
 typedef int8_t  i_x;   /* an element of a vector */
 typedef __m256i i_acc; /* sums of I_ROWS rows */
@@ -66,7 +67,7 @@ V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
 
 V_INLINE void i_store_rows(int32_t *to, i_rows rows) { i_store(to, rows); }
 
-/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+/* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
     __m256i sum = _mm256_setzero_si256();

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #define I_ROWS 1 /* rows of an accumulator */
+#define I_MIX  4 /* outputs of i_mix */
 
 typedef int8_t  i_x;   /* an element of a vector */
 typedef int32_t i_acc; /* sums of I_ROWS rows */
@@ -39,7 +40,7 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers) { return rows + group * *multipliers; }
 V_INLINE void   i_store_rows(int32_t *to, i_rows rows) { *to = rows; }
 
-/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+/* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
     int32x4_t sum = vdupq_n_s32(0);

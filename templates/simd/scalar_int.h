@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #define I_ROWS 1 /* rows of an accumulator */
+#define I_MIX  4 /* outputs of i_mix */
 
 typedef int8_t  i_x;   /* an element of a vector */
 typedef int32_t i_acc; /* sums of I_ROWS rows */
@@ -41,11 +42,19 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers) { return rows + group * *multipliers; }
 V_INLINE void   i_store_rows(int32_t *to, i_rows rows) { *to = rows; }
 
-/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+/* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
-    int32_t sum = 0;
-    for (size_t i = 0; i < pairs; i++, values += next)
-        sum += weights[2 * i] * values[0] + weights[2 * i + 1] * values[1];
-    *sums = sum;
+    int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+    for (size_t i = 0; i < pairs; i++, values += next) {
+        int32_t first = weights[2 * i], second = weights[2 * i + 1];
+        sum0 += first * values[0] + second * values[1];
+        sum1 += first * values[2] + second * values[3];
+        sum2 += first * values[4] + second * values[5];
+        sum3 += first * values[6] + second * values[7];
+    }
+    sums[0] = sum0;
+    sums[1] = sum1;
+    sums[2] = sum2;
+    sums[3] = sum3;
 }

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #define I_ROWS 4 /* rows of an accumulator */
+#define I_MIX  4 /* outputs of i_mix */
 
 typedef int16_t i_x;                            /* an element of a vector */
 typedef struct i_acc { __m128i low, high; } i_acc; /* two partial sums of each of I_ROWS rows */
@@ -82,7 +83,7 @@ V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
 
 V_INLINE void i_store_rows(int32_t *to, i_rows rows) { _mm_storeu_si128((__m128i *)(void *)to, rows); }
 
-/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+/* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
     __m128i sum = _mm_setzero_si128();

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #define I_ROWS 4 /* rows of an accumulator */
+#define I_MIX  4 /* outputs of i_mix */
 
 typedef int16_t i_x;                        /* an element of a vector */
 typedef struct i_acc { v128_t low, high; } i_acc; /* two partial sums of each of I_ROWS rows */
@@ -68,7 +69,7 @@ V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
 
 V_INLINE void i_store_rows(int32_t *to, i_rows rows) { wasm_v128_store(to, rows); }
 
-/* sums [V_LANES] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+/* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
     v128_t sum = wasm_i32x4_splat(0);

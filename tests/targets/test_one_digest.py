@@ -57,11 +57,12 @@ def test_the_makefile_of_a_board_needs_no_llgen(odd, runnable, tool, tmp_path):
     assert run_selftest(artifact, 20) == expected_trace(generation.model, 20)
 
 
+@pytest.mark.parametrize(("scheme", "kv"), [("f32", "f32"), ("q8", "q8"), ("q4", "q8")])
 @pytest.mark.parametrize("name", GCC)
-def test_gcc_makes_the_same_bits_without_a_warning(name, odd, runnable, tool, tmp_path):
+def test_gcc_makes_the_same_bits_without_a_warning(name, scheme, kv, odd, runnable, tool, tmp_path):
     target = runnable(name)
     tool(target.compiler.gcc[0], "gcc-arm-none-eabi")
-    generation = generate(odd, target)
+    generation = generate(quantized(odd, scheme, kv), target)
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.sources, target, tmp_path, compiler=target.compiler.gcc)
     artifact = link(objects, target, tmp_path / generation.context.artifact, compiler=target.compiler.gcc)

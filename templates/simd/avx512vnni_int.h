@@ -1,0 +1,70 @@
+/* Whole numbers in vectors of 64 bytes: AVX512-VNNI, whose VPDPBUSD adds four products of unsigned and signed bytes
+ * to 32 bits. 8-bit weights are stored plus 128; so many times the sum of x is taken off first. */
+#include <stddef.h>
+#include <stdint.h>
+
+#define I_ROWS 16 /* rows of an accumulator */
+#define I_MIX  8 /* outputs of i_mix */
+
+typedef int8_t  i_x;   /* an element of a vector */
+typedef __m512i i_acc; /* sums of I_ROWS rows */
+
+V_INLINE i_acc i_from(int32_t start) { return _mm512_set1_epi32(start); }
+
+/* The same four bytes everywhere */
+V_INLINE __m512i i_four(const void *from)
+{
+    int32_t four;
+    __builtin_memcpy(&four, from, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+V_INLINE __m512i i_bytes(const int8_t *from) { return _mm512_loadu_si512(from); }
+
+/* sum += eight columns of sixteen rows: four at w, four at w + next */
+V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
+{
+    sum = _mm512_dpbusd_epi32(sum, i_bytes(w), i_four(x));
+    return _mm512_dpbusd_epi32(sum, i_bytes(w + next), i_four(x + 4));
+}
+
+V_INLINE void i_store(int32_t *to, i_acc sum) { _mm512_storeu_si512(to, sum); }
+
+/* Sums of I_ROWS rows of 4-bit weights, and of a group of 32 columns of them. A byte holds two weights, each plus 8:
+ * one of the first four columns in its low half, one of the next four in its high half. */
+typedef __m512i i_rows;
+typedef __m512i i_group;
+
+V_INLINE i_rows  i_no_rows(void) { return _mm512_setzero_si512(); }
+V_INLINE i_group i_begin(int32_t offset) { return _mm512_set1_epi32(offset); }
+
+/* group += eight columns of sixteen rows */
+V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
+{
+    const __m512i half = _mm512_set1_epi32(0x0F0F0F0F);
+    __m512i pairs = i_bytes(w);
+    group = _mm512_dpbusd_epi32(group, _mm512_and_si512(pairs, half), i_four(x));
+    return _mm512_dpbusd_epi32(group, _mm512_and_si512(_mm512_srli_epi32(pairs, 4), half), i_four(x + 4));
+}
+
+/* rows += group times its multipliers */
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+{
+    __m512i times = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)multipliers));
+    return _mm512_add_epi32(rows, _mm512_mullo_epi32(group, times));
+}
+
+V_INLINE void i_store_rows(int32_t *to, i_rows rows) { i_store(to, rows); }
+
+/* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */
+V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
+{
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t i = 0; i < pairs; i++, values += next) {
+        int32_t pair;
+        __builtin_memcpy(&pair, weights + 2 * i, sizeof pair);
+        __m256i both = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)values));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(both, _mm256_set1_epi32(pair)));
+    }
+    _mm256_storeu_si256((__m256i *)(void *)sums, sum);
+}

@@ -1,0 +1,147 @@
+"""The integer kernels of every instruction set against NumPy: many shapes, many vectors, the ends of every range."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generated import write_files
+from models import ODD, random_checkpoint
+
+from llgen.codegen.kernels import KernelSet
+from llgen.codegen.machine import compile_flags
+from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix
+from llgen.codegen.numerics import quantize_vector
+from llgen.codegen.pack import nibble_blocks, quad_blocks
+from llgen.codegen.pipeline import generate, quantized
+from llgen.codegen.plan import round_up
+from llgen.codegen.runner import command
+from llgen.codegen.toolchain import NUMERIC_FLAGS, Artifact, run_tool, zig_cc, zig_environment
+from llgen.targets.schema import Target, load_target, target_names
+
+HOSTED = [name for name in target_names() if load_target(name).runner and load_target(name).stdio == "hosted"]
+# Kernels made for bare machines, in plain C: the machine at hand runs them as well.
+ELSEWHERE = ["soft", "soft_narrow", "serial"]
+WIDEST = 1100  # columns: more than the 512 that the DSP kernel sums up before it takes rows apart
+
+# Reads products as [4 bits?, blocks, columns, bytes of weights] and arrays, and writes the results.
+HARNESS = """
+#include "odd_forward.c"
+#include <stdio.h>
+
+static struct odd state;
+static _Alignas(64) int8_t weights[1 << 18];
+static uint16_t scales[1 << 10];
+static uint8_t multipliers[1 << 14];
+static float x[%(widest)d], out[1 << 10];
+
+static int take(void *to, size_t size) { return fread(to, 1, size, stdin) == size; }
+
+int main(void)
+{
+    int32_t head[4];
+    while (take(head, sizeof head)) {
+        size_t blocks = (size_t)head[1], columns = (size_t)head[2], rows = blocks * BLOCK_ROWS;
+        if (!take(weights, (size_t)head[3]) || !take(scales, rows * 2) || !take(x, columns * 4))
+            return 1;
+        if (head[0] && !take(multipliers, rows * ((columns + 31) / 32)))
+            return 1;
+        matrix w = { weights, scales, head[0] ? multipliers : NULL };
+        product(out, w, operand_of(&state, x, columns), blocks, columns);
+        product_add(out, w, operand_of(&state, x, columns), blocks, columns);
+        fwrite(out, 4, rows, stdout);
+    }
+    return 0;
+}
+"""
+
+
+def compiled(target: Target, folder: Path) -> tuple[KernelSet, list[str]]:
+    """The harness around a model of 4 bits; returns the kernels and the command that starts it."""
+    config = ODD.__class__(**{**ODD.__dict__, "hidden_dim": WIDEST})
+    generation = generate(quantized(random_checkpoint(config), "q4", "q8"), target)
+    write_files(generation, folder)
+    (folder / "harness.c").write_text(HARNESS % {"widest": WIDEST})
+    sources = [source for source in generation.model_sources if source != "odd_forward.c"]
+    flags = [*NUMERIC_FLAGS, *compile_flags(target), "-O2", "-fno-sanitize=undefined"]
+    path = folder / f"harness{target.suffix}"
+    run_tool([*zig_cc(target), *flags, "-o", path.name, "harness.c", *sources], folder)
+    return generation.kernels, command(Artifact(path, target), [])
+
+
+def vectors(generator: np.random.Generator, columns: int) -> list[np.ndarray]:
+    """[columns] each: ordinary numbers, one of them, none, ties, the least that is not taken for zero, large ones."""
+    ordinary = generator.standard_normal(columns)
+    one = np.zeros(columns)
+    one[generator.integers(columns)] = -3.0
+    ties = (generator.integers(-127, 127, columns) + 0.5) / 128
+    ties[0] = 127 / 128
+    alike = np.full(columns, -0.75)
+    return [
+        v.astype(np.float32) for v in (ordinary, one, np.zeros(columns), ties, alike, ordinary * 1e-17, ordinary * 1e9)
+    ]
+
+
+def matrices(generator: np.random.Generator, rows: int, columns: int) -> list[IntMatrix]:
+    """Random ones of 8 and 4 bits, and those whose sums are the largest."""
+    scales = (generator.uniform(0.5, 2.0, rows) / 1024).astype(np.float32).view(np.uint32)
+    scales = (scales & np.uint32(0xFFFF0000)).view(np.float32)
+    groups = (rows, -(-columns // GROUP))
+    found = []
+    for bits in (8, 4):
+        low, high = LEVELS[bits]
+        some = generator.integers(0, MAX_MULTIPLIER, groups, endpoint=True).astype(np.uint8)
+        most = np.full(groups, MAX_MULTIPLIER, np.uint8)
+        for integers, multipliers in [
+            (generator.integers(low, high, (rows, columns), endpoint=True), some),
+            (np.where(generator.random((rows, columns)) < 0.5, low, high), most),
+            (np.full((rows, columns), low), most),
+        ]:
+            found.append(IntMatrix(integers.astype(np.int8), scales, multipliers if bits == 4 else None))
+    return found
+
+
+def packed(matrix: IntMatrix, x: np.ndarray, kernels: KernelSet) -> bytes:
+    """A product as the harness reads it."""
+    rows, columns = matrix.shape
+    block = kernels.block_rows(True)
+    padding = round_up(rows, block) - rows
+    weights = (quad_blocks if matrix.multipliers is None else nibble_blocks)(matrix.integers, kernels).tobytes()
+    scales = np.pad((matrix.scales.view(np.uint32) >> 16).astype(np.uint16), (0, padding)).tobytes()
+    multipliers = b""
+    if matrix.multipliers is not None:
+        own = np.pad(matrix.multipliers, ((0, padding), (0, 0)))
+        multipliers = own.reshape(-1, block, own.shape[1]).transpose(0, 2, 1).tobytes()
+    head = struct.pack("<4i", matrix.bits == 4, (rows + padding) // block, columns, len(weights))
+    return head + weights + scales + x.astype("<f4").tobytes() + multipliers
+
+
+def check(target: Target, folder: Path) -> None:
+    kernels, words = compiled(target, folder)
+    generator = np.random.default_rng(7)
+    asked, expected = [], []
+    for rows, columns in [(1, 1), (3, 6), (5, 31), (4, 64), (33, 36), (7, 172), (70, 97), (9, 513), (2, WIDEST)]:
+        for matrix in matrices(generator, rows, columns):
+            for x in vectors(generator, columns):
+                asked.append(packed(matrix, x, kernels))
+                once = matrix.product(quantize_vector(x))
+                expected.append((round_up(rows, kernels.block_rows(True)), once + once))
+    done = subprocess.run(words, input=b"".join(asked), capture_output=True, check=True, env=zig_environment())
+    got = np.frombuffer(done.stdout, "<f4")
+    assert len(got) == sum(rows for rows, _ in expected)
+    for rows, result in expected:
+        np.testing.assert_array_equal(got[: len(result)].view(np.uint32), result.view(np.uint32))
+        got = got[rows:]
+
+
+@pytest.mark.parametrize("name", HOSTED)
+def test_products_equal_numpys(name, runnable, tmp_path):
+    check(runnable(name), tmp_path)
+
+
+@pytest.mark.parametrize("isa", ELSEWHERE)
+def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, tmp_path):
+    check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path)
