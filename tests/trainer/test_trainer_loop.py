@@ -187,8 +187,12 @@ class Impatient(Silent):
 
 
 def test_ctrl_c_does_not_wait_for_the_text_to_be_tokenised(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, tiny_config(), Impatient())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, tiny_config(), Impatient())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not (tmp_path / "config.json").exists()
     assert train(tmp_path, tiny_config(), stop_after=1).iteration == 1
 
