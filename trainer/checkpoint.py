@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from llgen.codegen.errors import LlgenError
 
+from .files import replacing
 from .optimizer import Optimizers
 
 FORMAT = 2
@@ -49,12 +49,8 @@ def set_optimizer_state(model: nn.Module, optimizers: Optimizers, state: Mapping
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint: afterwards the file is the old one or the new one, never half of either."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path, durable=True) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

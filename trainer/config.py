@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import LlgenError, UsageError
 
+from .files import replacing
+
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -216,9 +218,8 @@ class TrainConfig(_Section):
 
     def save(self, path: Path) -> None:
         """Write as JSON, every value told; whole or not at all."""
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:

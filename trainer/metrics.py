@@ -10,6 +10,8 @@ from typing import IO, Any, Self
 
 from llgen.codegen.errors import LlgenError
 
+from .files import replacing
+
 METRICS = "metrics.jsonl"
 _SCALARS = {
     "loss": "loss/train",
@@ -34,9 +36,8 @@ class MetricsLog:
             return
         path = directory / METRICS
         kept = list(_complete_lines(path, iteration)) if path.exists() else []
-        temporary = path.with_name(path.name + ".new")  # a kill must not take the lines that were there
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:  # a kill must not take the lines that were there
+            temporary.write_text("".join(kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
         self._board = _tensorboard(directory / "tensorboard", iteration)
 
@@ -104,9 +105,8 @@ def draw_curve(directory: Path) -> Path | None:
     rates.set_ylabel("learning rate (dotted)")
     losses.legend(loc="upper right", frameon=False)
     path = directory / "curve.png"
-    temporary = directory / "curve.png.new"
-    figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     return path
 
 

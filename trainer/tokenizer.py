@@ -19,6 +19,8 @@ import sentencepiece
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Vocabulary
 
+from .files import replacing
+
 _FIXED_PIECES = 3 + 256
 """Unknown, BOS and EOS; and the bytes."""
 SAMPLE_CHARACTERS = 20_000_000
@@ -85,9 +87,8 @@ def kept_tokenizer(path: Path, key: str, make: Callable[[], Vocabulary]) -> Voca
 def write_tokenizer(vocabulary: Vocabulary, path: Path) -> None:
     """Write a `tokenizer.model`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_bytes(vocabulary.proto)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(vocabulary.proto)
 
 
 def _note(key: str, proto: bytes) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from llgen.codegen.vocabulary import Vocabulary
+
+from ..files import replacing
 
 FORMAT = 1
 MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"
@@ -81,12 +82,8 @@ class Manifest:
         """Replace a file at once, so that it is never half there, not even when the power fails."""
         content = {"format": FORMAT, "key": self.recipe.key, **asdict(self.recipe)}
         content["parts"] = {name: asdict(part) for name, part in self.parts.items()}
-        temporary = path.with_name(path.name + ".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path, durable=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
