@@ -18,6 +18,7 @@ from llgen.codegen.errors import UsageError
 
 from .config import TrainConfig
 from .device import choose_device, cores, is_narrow
+from .files import SUFFIX
 from .layers import differences
 from .metrics import METRICS, draw_curve
 from .prepare import prepare, prepared
@@ -98,7 +99,7 @@ def _settled(directory: Path, asked: TrainConfig, processes: Processes) -> Train
 
 def _refuse_foreign(directory: Path) -> None:
     """Raise UsageError when a folder that is no run yet holds what a run would not have left there."""
-    own = {*_FILES, *_FOLDERS}
+    own = {*_FILES, *_FOLDERS, *(name + SUFFIX for name in _FILES)}  # a kill may have left files half written
     foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in own) if directory.exists() else []
     if foreign:
         raise UsageError(f"'{directory}' holds '{foreign[0]}' and is no training run", "an empty or a new -o")

@@ -258,6 +258,12 @@ def test_a_folder_of_other_things_is_not_made_a_run(tmp_path: Path) -> None:
     assert (tmp_path / "tokenizer.model").read_bytes() == b"a run may have left this"
 
 
+def test_what_a_kill_left_half_written_is_the_runs_own(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model.new").write_bytes(b"half a tok")
+    assert train(tmp_path, tiny_config({"schedule": {"iterations": 1}})).iteration == 1
+    assert not (tmp_path / "tokenizer.model.new").exists()
+
+
 def test_a_run_is_no_model_directory_but_has_one(tmp_path: Path) -> None:
     train(tmp_path, tiny_config({"schedule": {"iterations": 1}}))
     with pytest.raises(LlgenError, match="is a training run") as caught:
