@@ -23,7 +23,7 @@ from rich.progress import (
 from llgen.codegen.errors import UsageError
 from llgen.codegen.vocabulary import Vocabulary
 
-from .options import answer, json_option, need_torch, say, spinner
+from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
 
 if TYPE_CHECKING:
     from llgen.trainer.data import Source, TokenizedData
@@ -33,8 +33,6 @@ _USUAL_PIECES = 512
 """What suits 260 thousand parameters."""
 _TINYSTORIES_HELD_OUT = 0.005
 """Of 2.7 million stories, as many as any evaluation looks at."""
-_field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
-_separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
 _tokenizer_option = click.option("--tokenizer", type=_PATH, help="A tokenizer.model.  [default: one is trained]")
 _vocab_option = click.option(
     "--vocab-size", type=click.IntRange(min=1), help=f"Pieces, when one is trained.  [default: {_USUAL_PIECES}]"
@@ -54,8 +52,8 @@ def command() -> None:
 @click.option("-o", "--output", type=_PATH, required=True, help="Folder of the tokens.")
 @_tokenizer_option
 @_vocab_option
-@_field_option
-@_separator_option
+@field_option
+@separator_option
 @_held_out_option
 @json_option
 def prepare(

@@ -15,15 +15,26 @@ from llgen.codegen.quantize import fold
 from llgen.codegen.quantized import is_quantized, read_model
 from llgen.codegen.spec import lower
 
-from .options import answer, json_option, kv_option, model_argument, need_torch, say, scheme_option, spinner
+from .options import (
+    answer,
+    field_option,
+    json_option,
+    kv_option,
+    model_argument,
+    need_torch,
+    say,
+    scheme_option,
+    separator_option,
+    spinner,
+)
 
 
 @click.command("eval")
 @model_argument
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Text, JSON lines, a folder, gzip, zstd.")
 @click.option("--documents", type=click.IntRange(min=1), help="Score so many, from the first.  [default: all]")
-@click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
-@click.option("--separator", help='A line that parts two documents; "line": each line is one.')
+@field_option
+@separator_option
 @click.option("--reference", type=click.Path(path_type=Path), help="The float32 model that a quantised one is of.")
 @scheme_option
 @kv_option

@@ -24,6 +24,8 @@ context_option = click.option(
 target_option = click.option(
     "--target", default="host", show_default=True, help="Target name, or a TOML file of facts."
 )
+field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
+separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on standard output.")
 
 

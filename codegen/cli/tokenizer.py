@@ -14,14 +14,12 @@ from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.tokenizer_tables import tabulate
 from llgen.codegen.vocabulary import Kind, Vocabulary
 
-from .options import answer, json_option, need_torch, say, spinner
+from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
 
 _PATH = click.Path(path_type=Path)
 _HELD_OUT_EVERY = 10
 _Q8_SCALE_BYTES = 2
 """Of a row in scheme q8."""
-_field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
-_separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
 
 
 @click.group("tokenizer")
@@ -33,8 +31,8 @@ def command() -> None:
 @click.argument("source", type=_PATH)
 @click.option("-o", "--output", type=_PATH, default=Path("tokenizer.model"), show_default=True, help="File to write.")
 @click.option("--vocab-size", type=click.IntRange(min=1), default=512, show_default=True, help="Pieces.")
-@_field_option
-@_separator_option
+@field_option
+@separator_option
 def train(source: Path, output: Path, vocab_size: int, field: str | None, separator: str | None) -> None:
     """Train a tokenizer on SOURCE: text, JSON lines, a folder of them, gzip or zstd."""
     need_torch()
@@ -78,8 +76,8 @@ def show(tokenizer: Path, text: str | None, as_json: bool) -> None:
 @click.option("--sizes", default="512,1024,2048,4096", show_default=True, help="Vocabularies to train.")
 @click.option("--tokenizer", "given", type=_PATH, multiple=True, help="One that exists, to compare; may be repeated.")
 @click.option("--dim", type=click.IntRange(min=1), default=64, show_default=True, help="Width of the model to come.")
-@_field_option
-@_separator_option
+@field_option
+@separator_option
 @json_option
 def compare(
     source: Path,
