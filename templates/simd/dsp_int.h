@@ -32,9 +32,11 @@ V_INLINE int32_t i_second(i_two sum) { return (sum.both - sum.first) >> 8; }
 /* The sums of a block's four rows, by pairs of them */
 typedef struct i_sums { i_two low, high; } i_sums;
 
-/* sums += four columns of four rows; both pointers move on. Compilers do not find the loads of several registers, and
- * load so far ahead that sums are pushed out of theirs; hence assembly. */
-V_INLINE i_sums i_quad(i_sums sums, const int8_t **w, const i_x **x)
+/* Four words of weights and two of the vector; both pointers move on. Compilers do not find the loads of several
+ * registers, and load so far ahead that sums are pushed out of theirs; hence assembly. */
+typedef struct i_loaded { int32_t word0, word1, word2, word3, pair0, pair1; } i_loaded;
+
+V_INLINE i_loaded i_load(const int8_t **w, const i_x **x)
 {
     const int8_t *from = *w;
     const i_x *with = *x;
@@ -45,12 +47,19 @@ V_INLINE i_sums i_quad(i_sums sums, const int8_t **w, const i_x **x)
                        "=r"(pair0), "=r"(pair1)
                      :
                      : "memory");
-    sums.low = i_dot_two(sums.low, word0, pair0);
-    sums.high = i_dot_two(sums.high, word1, pair0);
-    sums.low = i_dot_two(sums.low, word2, pair1);
-    sums.high = i_dot_two(sums.high, word3, pair1);
     *w = from;
     *x = with;
+    return (i_loaded){ word0, word1, word2, word3, pair0, pair1 };
+}
+
+/* sums += four columns of four rows; both pointers move on. */
+V_INLINE i_sums i_quad(i_sums sums, const int8_t **w, const i_x **x)
+{
+    i_loaded l = i_load(w, x);
+    sums.low = i_dot_two(sums.low, l.word0, l.pair0);
+    sums.high = i_dot_two(sums.high, l.word1, l.pair0);
+    sums.low = i_dot_two(sums.low, l.word2, l.pair1);
+    sums.high = i_dot_two(sums.high, l.word3, l.pair1);
     return sums;
 }
 
@@ -71,20 +80,12 @@ V_INLINE i_fours i_dot_fours(i_fours sums, int32_t word, int32_t pair)
 /* sums += eight columns of four rows; both pointers move on. */
 V_INLINE i_fours i_eight(i_fours sums, const int8_t **w, const i_x **x)
 {
-    const int8_t *from = *w;
+    i_loaded l = i_load(w, x);
     const i_x *with = *x;
-    register int32_t word0 __asm__("r2"), word1 __asm__("r3"), word2 __asm__("r4"), word3 __asm__("r5");
-    register int32_t pair0 __asm__("r6"), pair1 __asm__("r8");
-    __asm__ volatile("ldmia %0!, {%2, %3, %4, %5}\n\tldmia %1!, {%6, %7}"
-                     : "+r"(from), "+r"(with), "=r"(word0), "=r"(word1), "=r"(word2), "=r"(word3),
-                       "=r"(pair0), "=r"(pair1)
-                     :
-                     : "memory");
-    sums = i_dot_fours(i_dot_fours(sums, word0, pair0), word1, pair1);
-    sums = i_dot_fours(sums, word2, i_word(with));
-    *w = from;
+    sums = i_dot_fours(i_dot_fours(sums, l.word0, l.pair0), l.word1, l.pair1);
+    sums = i_dot_fours(sums, l.word2, i_word(with));
     *x = with + 4;
-    return i_dot_fours(sums, word3, i_word(with + 2));
+    return i_dot_fours(sums, l.word3, i_word(with + 2));
 }
 
 /* The second and the fourth byte, as 16 bits each; SXTB16 turns its operand for nothing. */
