@@ -7,7 +7,7 @@ no order of summation can change them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,9 +67,14 @@ class IntMatrix:
     def widened(self) -> npt.NDArray[np.int32]:
         """The integers times the multipliers of their groups, [rows, columns]."""
         wide = self.integers.astype(np.int32)
-        if self.multipliers is not None:
-            wide *= np.repeat(self.multipliers.astype(np.int32), GROUP, axis=1)[:, : wide.shape[1]]
-        return wide
+        return wide if self.multipliers is None else wide * spread(self.multipliers, wide.shape[1])
+
+    def steps(self) -> Array:
+        """What one integer is worth, [rows, columns]: exact, for scales and multipliers have 8 binary digits each."""
+        if self.multipliers is None:
+            return np.repeat(self.scales[:, np.newaxis], self.shape[1], axis=1)
+        steps: Array = spread(self.multipliers, self.shape[1]) * self.scales[:, np.newaxis]
+        return steps
 
     def dequantized(self) -> Array:
         """The numbers that the integers stand for."""
@@ -93,6 +98,11 @@ class IntMatrix:
 Matrix = FloatMatrix | IntMatrix
 
 
+def spread(groups: npt.NDArray[np.uint8], columns: int) -> npt.NDArray[np.uint8]:
+    """A number for each column from one for each group, [rows, columns]."""
+    return np.repeat(groups, GROUP, axis=1)[:, :columns]
+
+
 # ------------------------------------------------------------------------------------------------ round to nearest
 
 
@@ -112,10 +122,9 @@ def round_to_8(values: Array) -> IntMatrix:
 
 def round_to_4(values: Array) -> IntMatrix:
     """A near 4-bit matrix: of a few scales for each group, the one with the least squared error."""
-    scales, multipliers = group_scales(values)
-    steps = np.repeat(multipliers, GROUP, axis=1)[:, : values.shape[1]] * scales[:, np.newaxis]
-    integers = np.clip(np.rint(_divided(values, steps)), *LEVELS[4])
-    return IntMatrix(integers.astype(np.int8), scales, multipliers)
+    form = IntMatrix(np.zeros(values.shape, np.int8), *group_scales(values))
+    integers = np.clip(np.rint(_divided(values, form.steps())), *LEVELS[4])
+    return replace(form, integers=integers.astype(np.int8))
 
 
 def group_scales(values: Array, importance: Array | None = None) -> tuple[Array, npt.NDArray[np.uint8]]:

@@ -233,24 +233,30 @@ def _demand(name: str, floats: int, first: str, last: str) -> Demand:
     return Demand(name, floats, STEPS.index(first), STEPS.index(last))
 
 
-def _sections(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
-    """Bytes of every kind of matrix, and of the other tables."""
-    config = model.config
-    halves = {"w13": 2}  # gate and up are padded each
-    sizes: dict[str, int] = {}
-    for name, matrix in model.matrices().items():
-        kind = name.partition(".")[0]
-        by_rows = name == "embedding" and model.classifier is not None  # only looked up: no blocks
-        size = matrix_bytes(matrix, kernels, blocks=1 if not by_rows else 0, parts=halves.get(kind, 1))
-        sizes[kind] = sizes.get(kind, 0) + size
-    return sizes | {
-        "final_gain": 0 if model.final_gain is None else 4 * config.dim,
-        "rope": 4 * model.context * config.head_dim,
+def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
+    """Bytes of every matrix as it is packed, by the names of `QuantModel.matrices`."""
+    only_looked_up = {"embedding"} if model.classifier is not None else set()
+    return {
+        # Gate and up are padded each.
+        name: _matrix_bytes(matrix, kernels, blocks=name not in only_looked_up, parts=2 if name[:3] == "w13" else 1)
+        for name, matrix in model.matrices().items()
     }
 
 
-def matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: int, parts: int) -> int:
-    """Bytes of a packed matrix with its scales and multipliers; `blocks` 0 when rows are stored one by one."""
+def _sections(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
+    """Bytes of every kind of matrix, and of the other tables."""
+    sizes: dict[str, int] = {}
+    for name, size in matrix_sizes(model, kernels).items():
+        kind = name.partition(".")[0]
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sizes | {
+        "final_gain": 0 if model.final_gain is None else 4 * model.config.dim,
+        "rope": 4 * model.context * model.config.head_dim,
+    }
+
+
+def _matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: bool, parts: int) -> int:
+    """Bytes of a packed matrix with its scales and multipliers; without `blocks` rows are stored one by one."""
     rows, columns = matrix.shape
     if isinstance(matrix, FloatMatrix):
         padded = parts * round_up(rows // parts, kernels.block_rows(False)) if blocks else rows

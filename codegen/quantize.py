@@ -124,10 +124,13 @@ def quantize(spec: ModelSpec, scheme: str, kv: str | None = None) -> QuantModel:
     """
     if scheme not in SCHEMES:
         raise UsageError(f"there is no scheme '{scheme}'", f"choose one of: {', '.join(SCHEMES)}")
-    folded = fold(spec)
-    return assemble(
-        folded, scheme, kv, {name: to_bits(values, bits_of(scheme, name)) for name, values in folded.matrices.items()}
-    )
+    return round_to_nearest(fold(spec), scheme, kv)
+
+
+def round_to_nearest(folded: FoldedModel, scheme: str, kv: str | None = None) -> QuantModel:
+    """As `quantize`, of matrices that are folded already."""
+    rounded = {name: to_bits(values, bits_of(scheme, name)) for name, values in folded.matrices.items()}
+    return assemble(folded, scheme, kv, rounded)
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
@@ -176,15 +179,20 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         config=spec.config,
         context=spec.context,
         embedding=matrices["embedding"],
-        layers=tuple(
-            QuantLayer(**{kind: matrices[f"{kind}.{index}"] for kind in KINDS}) for index in range(spec.config.n_layers)
-        ),
+        layers=layers_of(matrices, spec.config),
         final_gain=folded.final_gain,
         classifier=matrices.get("classifier"),
         rope_cos=flush_subnormals(spec.rope_cos),
         rope_sin=flush_subnormals(spec.rope_sin),
         error=_errors(folded, matrices),
         vocabulary=spec.vocabulary,
+    )
+
+
+def layers_of(matrices: Mapping[str, Matrix], config: ModelConfig) -> tuple[QuantLayer, ...]:
+    """The layers, from matrices by the names of `QuantModel.matrices`."""
+    return tuple(
+        QuantLayer(**{kind: matrices[f"{kind}.{index}"] for kind in KINDS}) for index in range(config.n_layers)
     )
 
 

@@ -23,7 +23,7 @@ from .config import ModelConfig
 from .errors import LlgenError, UsageError
 from .matrix import GROUP, LEVELS, IntMatrix, Matrix
 from .pipeline import quantized
-from .quantize import KINDS, QuantLayer, QuantModel, matrix_shapes
+from .quantize import QuantModel, layers_of, matrix_shapes
 from .spec import rope_tables
 from .vocabulary import Vocabulary
 
@@ -93,9 +93,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         config=config,
         context=context,
         embedding=matrices["embedding"],
-        layers=tuple(
-            QuantLayer(**{kind: matrices[f"{kind}.{index}"] for kind in KINDS}) for index in range(config.n_layers)
-        ),
+        layers=layers_of(matrices, config),
         final_gain=arrays.get("final_gain"),
         classifier=matrices.get("classifier"),
         rope_cos=cos,

@@ -111,8 +111,7 @@ class Distributed(Alone):
     def __init__(self, model: Llama, objective: Objective, processes: Processes, dtype: torch.dtype) -> None:
         super().__init__(model, objective, processes.device, dtype)
         self._processes = processes
-        self._sharded = isinstance(model, FSDPModule)
-        if not self._sharded:
+        if not isinstance(model, FSDPModule):
             self.model = DistributedDataParallel(model, broadcast_buffers=False)  # RoPE's tables never change
 
     def add(self, inputs: Tensor, targets: Tensor, share: float, *, last: bool = True) -> float:

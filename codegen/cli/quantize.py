@@ -11,14 +11,13 @@ import click
 
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.errors import ExitCode, LlgenError, UsageError
-from llgen.codegen.fit import CODE_BYTES
+from llgen.codegen.estimate import Estimate, estimate
 from llgen.codegen.kernels import select
 from llgen.codegen.matrix import IntMatrix
-from llgen.codegen.plan import matrix_bytes, plan
-from llgen.codegen.quantize import CACHES, QuantModel, assemble, bits_of, fold, quantize
+from llgen.codegen.plan import matrix_sizes
+from llgen.codegen.quantize import CACHES, QuantModel, assemble, bits_of, fold, round_to_nearest
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
-from llgen.codegen.tokenizer_tables import tabulate
 from llgen.targets.schema import Target, load_target
 
 from .options import answer, json_option, kib, model_argument, need_torch, say, spinner, target_option
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from llgen.codegen.quantize import FoldedModel
     from llgen.trainer.quantize.compare import Comparison
+    from llgen.trainer.quantize.gptq import Curvature
 
 _PATH = click.Path(path_type=Path)
 _SAMPLE_LENGTH = 256
@@ -88,21 +88,23 @@ def command(
     folded = fold(lower(load_checkpoint(model)))
     with spinner("quantising") as progress:
         if method == "rtn":
-            result = quantize(folded.spec, scheme, kv)
+            result = round_to_nearest(folded, scheme, kv)
         else:
             need_torch()
             progress("calibrating")
             batches = _batches(folded, calibrate, documents)
-            result = _gptq(folded, scheme, kv, batches)
+            curvature = _curvature(folded, batches)
+            result = _gptq(folded, scheme, kv, curvature)
             if budget is not None:
                 progress("measuring what each matrix suffers")
-                result = _within(folded, result, batches, budget, facts)
+                eights = _gptq(folded, "q8", kv, curvature)
+                result = _within(folded, result, eights, batches, budget, facts)
             if method == "distill":
                 result = _distilled(folded, result, batches, iterations, progress)
         save_quantized(result, output)
         progress("measuring what it costs")
         costs = _costs(folded, result, data, data_documents) if data is not None else {}
-    sizes = {name: _sizes(each, facts) for name, each in (("f32", quantize(folded.spec, "f32")), (scheme, result))}
+    sizes = {"f32": estimate(round_to_nearest(folded, "f32"), facts), scheme: estimate(result, facts)}
     if as_json:
         answer(_as_json(output, result, method, costs, sizes))
     else:
@@ -126,11 +128,16 @@ def _batches(folded: FoldedModel, calibrate: Path | None, documents: int) -> lis
     return batches
 
 
-def _gptq(folded: FoldedModel, scheme: str, kv: str | None, batches: list[Tensor]) -> QuantModel:
+def _curvature(folded: FoldedModel, batches: list[Tensor]) -> Curvature:
     from llgen.trainer.quantize.folded import FoldedLlama
-    from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
+    from llgen.trainer.quantize.gptq import Curvature
 
-    curvature = Curvature(*FoldedLlama.exact(folded), batches)
+    return Curvature(*FoldedLlama.exact(folded), batches)
+
+
+def _gptq(folded: FoldedModel, scheme: str, kv: str | None, curvature: Curvature) -> QuantModel:
+    from llgen.trainer.quantize.gptq import round_with_curvature
+
     rounded = {
         name: round_with_curvature(values, curvature[name], bits_of(scheme, name))
         for name, values in folded.matrices.items()
@@ -138,7 +145,9 @@ def _gptq(folded: FoldedModel, scheme: str, kv: str | None, batches: list[Tensor
     return assemble(folded, scheme, kv, rounded)
 
 
-def _within(folded: FoldedModel, fours: QuantModel, batches: list[Tensor], budget: int, target: Target) -> QuantModel:
+def _within(
+    folded: FoldedModel, fours: QuantModel, eights: QuantModel, batches: list[Tensor], budget: int, target: Target
+) -> QuantModel:
     """The model whose matrices have 8 bits where the flash allows, and it helps most.
 
     Raises LlgenError (does not fit) when even 4 bits for all are too many.
@@ -146,18 +155,14 @@ def _within(folded: FoldedModel, fours: QuantModel, batches: list[Tensor], budge
     from llgen.trainer.quantize.allocate import allocate, sensitivities
     from llgen.trainer.quantize.folded import FoldedLlama
 
-    eights = _gptq(folded, "q8", fours.kv, batches)
     four, eight = _ints(fours), _ints(eights)
     kernels = select(target.isa)
     choice = {name: matrix for name, matrix in four.items() if matrix.bits == 4}
-
-    def size(matrix: IntMatrix, name: str) -> int:
-        return matrix_bytes(matrix, kernels, blocks=1, parts=2 if name.startswith("w13") else 1)
-
-    savings = {name: size(eight[name], name) - size(matrix, name) for name, matrix in choice.items()}
-    excess = _sizes(eights, target)["flash_bytes"] - budget
+    small, large = matrix_sizes(fours, kernels), matrix_sizes(eights, kernels)
+    savings = {name: large[name] - small[name] for name in choice}
+    excess = estimate(eights, target).flash_bytes - budget
     if excess > sum(savings.values()):
-        least = _sizes(fours, target)["flash_bytes"]
+        least = estimate(fours, target).flash_bytes
         raise LlgenError(
             f"'{fours.name}' needs {least:,} bytes of flash with 4 bits for every matrix; --flash allows {budget:,}",
             f"--flash {least}, or a smaller model",
@@ -206,13 +211,6 @@ def _costs(folded: FoldedModel, result: QuantModel, data: Path, documents: int) 
     return compare(reference, {"f32": reference, result.scheme: Contender.of(result)}, vocabulary, texts)
 
 
-def _sizes(model: QuantModel, target: Target) -> dict[str, int]:
-    kernels = select(target.isa)
-    tables = 0 if model.vocabulary is None else tabulate(model.vocabulary).size
-    memory = plan(model, kernels, tables)
-    return {"flash_bytes": memory.rodata_bytes + CODE_BYTES, "ram_bytes": memory.ram_bytes}
-
-
 def _bits_a_weight(model: QuantModel) -> float:
     """Scales and multipliers included."""
     total = weights = 0.0
@@ -225,9 +223,16 @@ def _bits_a_weight(model: QuantModel) -> float:
 
 
 def _as_json(
-    output: Path, model: QuantModel, method: str, costs: dict[str, Comparison], sizes: dict[str, dict[str, int]]
+    output: Path, model: QuantModel, method: str, costs: dict[str, Comparison], sizes: dict[str, Estimate]
 ) -> dict[str, Any]:
-    rows = {name: {**size, **(vars(costs[name]) if name in costs else {})} for name, size in sizes.items()}
+    rows = {
+        name: {
+            "flash_bytes": size.flash_bytes,
+            "ram_bytes": size.ram_bytes,
+            **(vars(costs[name]) if name in costs else {}),
+        }
+        for name, size in sizes.items()
+    }
     return {
         "model": str(output),
         "scheme": model.scheme,
@@ -243,13 +248,13 @@ def _tell(
     model: QuantModel,
     method: str,
     costs: dict[str, Comparison],
-    sizes: dict[str, dict[str, int]],
+    sizes: dict[str, Estimate],
     target: Target,
 ) -> None:
     average = _bits_a_weight(model)
     say(f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {average:.2f} bits a weight")
     for name, size in sizes.items():
-        words = f"{name:4} on {target.name}: flash {kib(size['flash_bytes'])}, RAM {kib(size['ram_bytes'])}"
+        words = f"{name:4} on {target.name}: flash {kib(size.flash_bytes)}, RAM {kib(size.ram_bytes)}"
         if name in costs:
             cost = costs[name]
             words += (

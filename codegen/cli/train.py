@@ -11,7 +11,7 @@ import click
 
 from llgen.codegen.errors import UsageError
 
-from .options import answer, json_option, kib, need_torch, say
+from .options import answer, field_option, json_option, kib, need_torch, say, separator_option
 
 if TYPE_CHECKING:  # training alone imports torch
     from llgen.trainer.config import TrainConfig
@@ -41,8 +41,8 @@ _SETTINGS = {
 @click.option("-o", "--output", type=_FOLDER, help="Folder of the run.  [required, but for --dry-run]")
 @click.option("--preset", help=f"Settings to build on, by the size of the model.  [default: {_DEFAULT_PRESET}]")
 @click.option("--data", help="Text, JSONL, a folder of them, gzip or zstd.  [default: stories made up by llgen]")
-@click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
-@click.option("--separator", help='A line that parts two documents; "line": each line is one.')
+@field_option
+@separator_option
 @click.option("--tokenizer", help="A tokenizer.model.  [default: MODEL's, or one trained on the data]")
 @click.option("--iterations", type=click.IntRange(min=1), help="Steps of the optimiser.")
 @click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Time to train, instead.")
@@ -153,6 +153,7 @@ def _tell(result: TrainResult, run: Path, model: Path) -> None:
 
 
 def _dry_run(asked: TrainConfig, target: str, as_json: bool) -> int:
+    from llgen.codegen.estimate import blank_model
     from llgen.codegen.estimate import estimate as estimate_target
     from llgen.codegen.quantize import SCHEMES
     from llgen.codegen.vocabulary import Vocabulary
@@ -165,7 +166,8 @@ def _dry_run(asked: TrainConfig, target: str, as_json: bool) -> int:
     facts, need = load_target(target), estimate(asked)
     tokenizer = given_tokenizer(asked)
     vocabulary = None if tokenizer is None else Vocabulary.from_file(tokenizer)
-    sizes = {scheme: estimate_target(asked.model.resolved(), facts, scheme, vocabulary) for scheme in SCHEMES}
+    shape = asked.model.resolved()
+    sizes = {scheme: estimate_target(blank_model(shape, scheme, vocabulary), facts) for scheme in SCHEMES}
     if as_json:
         answer(
             {

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix
+from llgen.codegen.matrix import LEVELS, IntMatrix
 from llgen.codegen.quantize import FoldedModel, QuantModel, assemble
 
 from ..objective import divergence
@@ -43,10 +43,7 @@ class Latent:
     def __init__(self, matrix: IntMatrix) -> None:
         self._matrix = matrix
         self._low, self._high = LEVELS[matrix.bits]
-        steps = matrix.scales[:, np.newaxis].astype(np.float32)
-        if matrix.multipliers is not None:
-            steps = steps * np.repeat(matrix.multipliers, GROUP, axis=1)[:, : matrix.shape[1]].astype(np.float32)
-        self._steps = torch.from_numpy(np.broadcast_to(steps, matrix.shape).copy())
+        self._steps = torch.from_numpy(matrix.steps())
         self.weights = torch.from_numpy(matrix.integers.astype(np.float32)).requires_grad_()
 
     def dequantized(self) -> Tensor:

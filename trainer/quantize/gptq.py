@@ -80,12 +80,8 @@ def _scaled(values: npt.NDArray[np.float32], importance: npt.NDArray[np.float32]
 
 
 def _steps(form: IntMatrix) -> Tensor:
-    """What one integer is worth, [rows, columns]."""
-    columns = form.shape[1]
-    steps = np.repeat(form.scales.astype(np.float64)[:, np.newaxis], columns, axis=1)
-    if form.multipliers is not None:
-        steps *= np.repeat(form.multipliers.astype(np.float64), GROUP, axis=1)[:, :columns]
-    return torch.from_numpy(steps)
+    """What one integer is worth, [rows, columns] in float64."""
+    return torch.from_numpy(form.steps().astype(np.float64))
 
 
 def _one_after_the_other(weights: Tensor, steps: Tensor, hessian: Tensor, bits: int) -> Tensor:
