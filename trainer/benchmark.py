@@ -20,15 +20,15 @@ from torch import nn
 from llgen.codegen.cli.options import say
 from llgen.codegen.vocabulary import Vocabulary
 
+from .choices import with_choices
 from .config import TrainConfig
 from .corpus import stories
 from .data import Batches, TokenizedData, tokenize
 from .device import cores, operator_threads
 from .layers import layered, read_preset, setting
 from .model import Llama
-from .objective import cross_entropy
+from .operators import cross_entropy
 from .processes import Processes
-from .run import usual_replicas, with_replicas
 from .tokenizer import train_tokenizer
 from .train import Trainer
 
@@ -44,8 +44,7 @@ def main(preset: str, settings: tuple[str, ...], rounds: int, seconds: float) ->
     """Compare tokens a second."""
     fixed = {"batch": {"growth": 0.0}, "schedule": {"iterations": 1_000_000}, "data": {"stories": _STORIES}}
     config = layered([read_preset(preset), fixed, *map(setting, settings)])
-    if config.hardware.replicas is None:
-        config = with_replicas(config, usual_replicas(config, Processes()))
+    config = with_choices(config, Processes())
     with tempfile.TemporaryDirectory() as folder:
         loops = _loops(config, Path(folder))
         speeds: dict[str, list[float]] = {name: [] for name in loops}

@@ -154,6 +154,9 @@ class Hardware(_Section):
     """Of the arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
     compile: bool = False
     """Whether torch.compile fuses the model's operators; pays on a GPU, and on long runs."""
+    fused: bool | None = None
+    """Whether norms, attention, activations and the loss are computed by C of llgen's own, on a CPU. None: where the
+    arithmetic is float32 and it can be compiled."""
     shard: bool = False
     """Whether weights and optimiser are divided among the processes (FSDP), for models too large for one device."""
     replicas: Count | None = None

@@ -10,7 +10,7 @@ from torch import Tensor
 from .adapters import add_adapters
 from .config import TrainConfig
 from .model import Llama
-from .objective import cross_entropy
+from .operators import cross_entropy
 from .optimizer import make_optimizers
 
 _FLOAT = 4

@@ -23,6 +23,8 @@ from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Vocabulary
 
+from .operators import Operators, rotate, shared
+
 _INIT_SCALE = 0.4
 
 
@@ -48,7 +50,13 @@ class Cache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
-class RMSNorm(nn.Module):
+class _Part(nn.Module):
+    """A part of the model that is computed by `Operators`; all share the same, see `Llama.use`."""
+
+    operators = Operators()
+
+
+class RMSNorm(_Part):
     """Divide by the root mean square over the last axis, then scale by a learned gain."""
 
     def __init__(self, dim: int, eps: float) -> None:
@@ -57,10 +65,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return self.operators.rms_norm(x, self.weight, self.eps)
 
 
-class Attention(nn.Module):
+class Attention(_Part):
     """Causal self-attention in which n_heads / n_kv_heads query heads share one key/value head."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -74,29 +82,30 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
         config = self.config
         batch, time, _ = x.shape
-        q = self.q_proj(x).view(batch, time, config.n_heads, config.head_dim).transpose(1, 2)  # [B, H, T, E]
-        k = self.k_proj(x).view(batch, time, config.n_kv_heads, config.head_dim).transpose(1, 2)  # [B, G, T, E]
-        v = self.v_proj(x).view(batch, time, config.n_kv_heads, config.head_dim).transpose(1, 2)  # [B, G, T, E]
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        past = 0
-        if cache is not None:
-            past = cache.length
-            k, v = cache.extend(layer, k, v)  # [B, G, past + T, E]
-        group = config.n_heads // config.n_kv_heads
-        if group > 1:
-            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)  # [B, H, past + T, E]
-        if past == 0:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        q = self.q_proj(x).view(batch, time, config.n_heads, config.head_dim)  # [B, T, H, E]
+        k = self.k_proj(x).view(batch, time, config.n_kv_heads, config.head_dim)  # [B, T, G, E]
+        v = self.v_proj(x).view(batch, time, config.n_kv_heads, config.head_dim)  # [B, T, G, E]
+        if cache is None:
+            y = self.operators.attention(q, k, v, cos, sin)  # [B, T, H, E]
         else:
-            visible = torch.ones(time, past + time, dtype=torch.bool, device=x.device).tril(
-                past
-            )  # query t sees keys 0 to past + t
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        projected: Tensor = self.o_proj(y.transpose(1, 2).reshape(batch, time, config.q_dim))  # [B, T, D]
+            y = _attention_with_past(q, k, v, cos, sin, cache, layer)
+        projected: Tensor = self.o_proj(y.reshape(batch, time, config.q_dim))  # [B, T, D]
         return projected
 
 
-class MLP(nn.Module):
+def _attention_with_past(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, cache: Cache, layer: int) -> Tensor:
+    """As `Operators.attention`, for positions that follow those in the cache, to which their own are added."""
+    q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # [B, H or G, T, E]
+    time, heads = q.shape[2], q.shape[1]
+    keys, values = cache.extend(layer, rotate(k, cos, sin), v)  # [B, G, past + T, E]
+    visible = torch.ones(time, cache.length + time, dtype=torch.bool, device=q.device).tril(cache.length)
+    y = F.scaled_dot_product_attention(
+        rotate(q, cos, sin), shared(keys, heads), shared(values, heads), attn_mask=visible
+    )
+    return y.transpose(1, 2)
+
+
+class MLP(_Part):
     """SwiGLU: down(silu(gate(x)) * up(x))."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -106,7 +115,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.hidden_dim, config.dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        projected: Tensor = self.down_proj(self.operators.swiglu(self.gate_proj(x), self.up_proj(x)))
         return projected
 
 
@@ -189,6 +198,12 @@ class Llama(nn.Module):
         classifier = self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight  # [V, D]
         return F.linear(x, classifier)
 
+    def use(self, operators: Operators) -> None:
+        """Compute by other operators than PyTorch's."""
+        for module in self.modules():
+            if isinstance(module, _Part):
+                module.operators = operators
+
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, dropout: float = 0.0) -> Llama:
         """The model of a checkpoint, weight for weight."""
@@ -209,9 +224,3 @@ def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     positions = torch.arange(config.max_seq_len, dtype=torch.float64)
     angles = torch.outer(positions, config.rope_theta**-pairs)
     return angles.cos().float(), angles.sin().float()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn element i of each head [.., T, E] together with element i + E / 2 (Hugging Face's half-split pairs)."""
-    first, second = x.chunk(2, dim=-1)  # [.., T, E / 2]
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

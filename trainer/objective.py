@@ -16,20 +16,19 @@ from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Vocabulary
 
 from .model import Llama
+from .operators import Operators
 
 Forward = Callable[[Tensor], Tensor]
 """From tokens [B, T] to logits [B, T, V]."""
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean nats a token of `targets` [B, T] under `logits` [B, T, V]."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-
-
 class Objective:
     """The loss of a batch, in nats a token."""
 
-    def __init__(self, teacher: Llama | None = None, weight: float = 0.5, temperature: float = 1.0) -> None:
+    def __init__(
+        self, operators: Operators, teacher: Llama | None = None, weight: float = 0.5, temperature: float = 1.0
+    ) -> None:
+        self._operators = operators
         self._teacher = teacher
         self._weight = weight
         self._temperature = temperature
@@ -37,7 +36,7 @@ class Objective:
     def __call__(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over `inputs` and `targets` [B, T]."""
         logits = forward(inputs)
-        loss = cross_entropy(logits, targets)
+        loss = self._operators.cross_entropy(logits, targets)
         if self._teacher is None:
             return loss
         with torch.no_grad():

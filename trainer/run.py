@@ -16,8 +16,9 @@ from types import FrameType
 
 from llgen.codegen.errors import UsageError
 
+from .choices import with_choices, with_choices_of
 from .config import TrainConfig
-from .device import choose_device, cores, is_narrow
+from .device import choose_device
 from .files import SUFFIX
 from .layers import differences
 from .metrics import METRICS, draw_curve
@@ -83,10 +84,9 @@ def _settled(directory: Path, asked: TrainConfig, processes: Processes) -> Train
         raise UsageError(f"'{directory}' exists and is a file", "choose another -o")
     if not (directory / CONFIG).exists():
         _refuse_foreign(directory)
-        return asked if asked.hardware.replicas else with_replicas(asked, usual_replicas(asked, processes))
+        return with_choices(asked, processes)
     begun = TrainConfig.load(directory / CONFIG)
-    if asked.hardware.replicas is None:
-        asked = with_replicas(asked, begun.hardware.replicas)
+    asked = with_choices_of(begun, asked)
     changed = differences(begun, asked)
     if changed:
         key = changed[0]
@@ -103,17 +103,6 @@ def _refuse_foreign(directory: Path) -> None:
     foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in own) if directory.exists() else []
     if foreign:
         raise UsageError(f"'{directory}' holds '{foreign[0]}' and is no training run", "an empty or a new -o")
-
-
-def usual_replicas(config: TrainConfig, processes: Processes) -> int:
-    """Threads for a narrow model on a CPU; the random choices of dropout allow only one."""
-    alone = processes.world == 1 and processes.device.type == "cpu"
-    suits = alone and is_narrow(config.model.dim) and not config.batch.dropout and not config.hardware.compile
-    return min(cores(), config.batch.sequences) if suits else 1
-
-
-def with_replicas(config: TrainConfig, count: int | None) -> TrainConfig:
-    return config.model_copy(update={"hardware": config.hardware.model_copy(update={"replicas": count})})
 
 
 def _value(config: TrainConfig, key: str) -> object:

@@ -14,6 +14,7 @@ from .adapters import add_adapters
 from .config import ModelShape, TrainConfig
 from .model import Llama
 from .objective import Objective, require_fitting_teacher
+from .operators import Operators
 
 
 def with_shape_of_start(config: TrainConfig) -> TrainConfig:
@@ -62,14 +63,15 @@ def first_model(config: TrainConfig, device: torch.device) -> Llama:
     return model.to(device)
 
 
-def objective(config: TrainConfig, vocabulary: Vocabulary, device: torch.device) -> Objective:
+def objective(config: TrainConfig, vocabulary: Vocabulary, device: torch.device, operators: Operators) -> Objective:
     """Cross-entropy, with a teacher's opinion where one is named.
 
     Raises LlgenError when the teacher's vocabulary or context does not suit a student of `vocabulary`.
     """
     if config.start.teacher is None:
-        return Objective()
+        return Objective(operators)
     checkpoint = load_checkpoint(Path(config.start.teacher))
     require_fitting_teacher(checkpoint, vocabulary, config.model.max_seq_len)
     teacher = Llama.from_checkpoint(checkpoint).requires_grad_(False).eval().to(device)
-    return Objective(teacher, config.start.teacher_weight, config.start.teacher_temperature)
+    teacher.use(operators)
+    return Objective(operators, teacher, config.start.teacher_weight, config.start.teacher_temperature)

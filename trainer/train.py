@@ -28,9 +28,10 @@ from .checkpoint import (
 from .config import TrainConfig
 from .data import Batches, TokenizedData
 from .device import arithmetic, choose_dtype, cores, is_narrow, operator_threads, peak_memory
+from .fused import FusedOperators
 from .gradients import Alone, Distributed, Gradients, Threads, shard_weights
 from .metrics import MetricsLog
-from .objective import cross_entropy
+from .operators import Operators
 from .optimizer import make_optimizers
 from .processes import Processes
 from .progress import Reporter
@@ -68,6 +69,8 @@ class Trainer:
         self.data_key = data.recipe.key
         self.shape = config.model.resolved()
         self.model = first_model(config, processes.device)
+        self.operators = FusedOperators() if config.hardware.fused else Operators()
+        self.model.use(self.operators)
         self.dtype = choose_dtype(config.hardware, processes.device)
         self.gradients = self._ways_to_gradients()
         self.optimizers = make_optimizers(self.model, config)
@@ -84,7 +87,7 @@ class Trainer:
 
     def _ways_to_gradients(self) -> Gradients:
         hardware, device = self.config.hardware, self.processes.device
-        loss = objective(self.config, self.vocabulary, device)
+        loss = objective(self.config, self.vocabulary, device, self.operators)
         if hardware.compile:
             self.model.compile()
         if hardware.shard:
@@ -194,7 +197,7 @@ class Trainer:
         with self.average.applied(), arithmetic(device, self.dtype):
             for batch in self.held_out:
                 inputs, targets = (part[:, : self.length] for part in batch)
-                losses.append(float(cross_entropy(self.model(inputs.to(device)), targets.to(device))))
+                losses.append(float(self.operators.cross_entropy(self.model(inputs.to(device)), targets.to(device))))
         return self.processes.mean(sum(losses) / len(losses))
 
     def _is_best(self, held_out_loss: float) -> bool:

@@ -18,7 +18,7 @@ from llgen.trainer.demo import train_demo
 from llgen.trainer.export import export_run, load_run
 from llgen.trainer.layers import layered, read_preset
 from llgen.trainer.model import Llama
-from llgen.trainer.objective import cross_entropy
+from llgen.trainer.operators import cross_entropy
 from llgen.trainer.progress import Silent
 from llgen.trainer.run import clear_run, train
 from llgen.trainer.train import Trainer

@@ -11,7 +11,7 @@ from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import LlgenError
 from llgen.trainer.model import Cache, Llama
-from llgen.trainer.objective import cross_entropy
+from llgen.trainer.operators import cross_entropy
 
 Array = npt.NDArray[np.float64]
 

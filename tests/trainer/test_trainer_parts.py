@@ -19,7 +19,8 @@ from llgen.trainer.evaluate import encode_documents, score_documents
 from llgen.trainer.export import export_run, load_run
 from llgen.trainer.model import Llama
 from llgen.trainer.muon import Muon, orthogonalized
-from llgen.trainer.objective import Objective, cross_entropy, divergence, require_fitting_teacher
+from llgen.trainer.objective import Objective, divergence, require_fitting_teacher
+from llgen.trainer.operators import Operators, cross_entropy
 from llgen.trainer.optimizer import make_optimizers
 from llgen.trainer.run import train
 from llgen.trainer.tokenizer import train_tokenizer, write_tokenizer
@@ -151,9 +152,9 @@ def test_divergence_is_zero_between_equals_and_kullback_leibler_else() -> None:
 def test_a_teacher_with_all_the_weight_is_imitated(model_directory: Path) -> None:
     teacher = Llama.from_checkpoint(load_checkpoint(model_directory)).eval().requires_grad_(False)
     tokens = torch.tensor([[1, 270, 280, 290]])
-    objective = Objective(teacher, weight=1.0)
+    objective = Objective(Operators(), teacher, weight=1.0)
     assert float(objective(teacher, tokens, tokens)) == pytest.approx(0.0, abs=1e-6)
-    half = Objective(teacher, weight=0.5)
+    half = Objective(Operators(), teacher, weight=0.5)
     expected = 0.5 * cross_entropy(teacher(tokens), tokens)
     assert float(half(teacher, tokens, tokens)) == pytest.approx(float(expected), rel=1e-5)
 

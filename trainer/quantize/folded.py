@@ -16,7 +16,8 @@ from torch import Tensor
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.quantize import FoldedModel, QuantModel
 
-from ..model import rope_tables, rotate
+from ..model import rope_tables
+from ..operators import rotate
 
 Matrices = Mapping[str, Tensor]
 """By the names of `QuantModel.matrices`, [rows, columns] each."""
