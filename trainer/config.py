@@ -142,7 +142,7 @@ class Evaluation(_Section):
     """Iterations between two evaluations, each of which also writes a checkpoint."""
     batches: Count = 16
     prompt: str | None = "Once upon a time"
-    """What a sample is begun with at every evaluation; None: no samples."""
+    """What a sample is begun with at every evaluation; None or nothing: no samples."""
     sample_tokens: Count = 60
 
 

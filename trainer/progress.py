@@ -14,7 +14,7 @@ class Reporter(Protocol):
     def stage(self, text: str) -> None:
         """Something begins that takes a moment."""
 
-    def begins(self, parameters: int, tokens: int, iteration: int) -> None:
+    def begins(self, parameters: int, tokens: int, documents: int, iteration: int) -> None:
         """Training begins, or goes on behind `iteration`."""
 
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
@@ -33,7 +33,7 @@ class Silent:
     def stage(self, text: str) -> None:
         pass
 
-    def begins(self, parameters: int, tokens: int, iteration: int) -> None:
+    def begins(self, parameters: int, tokens: int, documents: int, iteration: int) -> None:
         pass
 
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
@@ -58,9 +58,10 @@ class ConsoleReporter:
     def stage(self, text: str) -> None:
         self._console.print(text, style="dim", markup=False)
 
-    def begins(self, parameters: int, tokens: int, iteration: int) -> None:
+    def begins(self, parameters: int, tokens: int, documents: int, iteration: int) -> None:
         after = f", going on after iteration {iteration:,}" if iteration else ""
-        self.stage(f"training {parameters:,} parameters on {tokens:,} tokens{after}")
+        of = "one document" if documents == 1 else f"{documents:,} documents"
+        self.stage(f"training {parameters:,} parameters on {tokens:,} tokens of {of}{after}")
 
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
         words = f"iteration {iteration}  loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s"

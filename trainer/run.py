@@ -57,7 +57,7 @@ def train(
             if processes.leads:
                 config.save(directory / CONFIG)  # after all it speaks of: it makes the directory a run
             trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
-            talk.begins(trained, trainer.train_tokens, trainer.iteration)
+            talk.begins(trained, len(trainer.text), len(trainer.text.starts), trainer.iteration)
             with stop_on_signals() as stop:  # before, an interruption may end things anywhere: tokenising goes on, too
                 result = trainer.run(talk, stop, stop_after)
             if processes.leads and result.iteration:

@@ -76,8 +76,8 @@ class Trainer:
         self.optimizers = make_optimizers(self.model, config)
         self.average = WeightAverage(self.model, config.optimizer.ema)
         among = {"rank": processes.rank, "world": processes.world}
-        self.train_tokens = len(data.train)
-        self.batches = Batches(data.train, config.seed, aligned=config.batch.aligned, **among)
+        self.text = data.train
+        self.batches = Batches(self.text, config.seed, aligned=config.batch.aligned, **among)
         held_out = Batches(data.held_out, config.seed, **among)
         full = (config.batch.sequences, self.shape.max_seq_len)
         self.held_out = [held_out.draw(*full) for _ in range(config.evaluation.batches)]  # the same at every evaluation
@@ -210,7 +210,7 @@ class Trainer:
     def _sample(self) -> str | None:
         """A few words for whoever watches; none where the weights are divided, or the prompt fills the context."""
         evaluation = self.config.evaluation
-        if evaluation.prompt is None or self.config.hardware.shard or not self.processes.leads:
+        if not evaluation.prompt or self.config.hardware.shard or not self.processes.leads:
             return None
         if len(self.vocabulary.encode(evaluation.prompt)) >= self.shape.max_seq_len:
             return None

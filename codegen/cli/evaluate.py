@@ -79,6 +79,7 @@ def command(
 
 
 def _score(checkpoint: Checkpoint, path: Path, texts: Iterable[str], documents: int | None) -> dict[str, Any]:
+    from llgen.trainer.device import choose_device
     from llgen.trainer.evaluate import score_documents
     from llgen.trainer.model import Llama
 
@@ -86,7 +87,7 @@ def _score(checkpoint: Checkpoint, path: Path, texts: Iterable[str], documents: 
         raise _no_tokenizer(path)
     with spinner("scoring") as progress:
         score = score_documents(
-            Llama.from_checkpoint(checkpoint),
+            Llama.from_checkpoint(checkpoint).to(choose_device("auto")),
             checkpoint.vocabulary,
             texts,
             documents,

@@ -57,7 +57,10 @@ def spinner(first: str) -> Iterator[Callable[[str], None]]:
 
 
 def kib(count: int) -> str:
-    """Bytes for a person."""
+    """Bytes for a person; in MiB or GiB from ten of these on."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= 10 * size:
+            return f"{count:,} bytes ({count / size:.1f} {unit})"
     return f"{count:,} bytes ({count / 1024:.1f} KiB)"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -143,6 +144,8 @@ def _tell(result: TrainResult, run: Path, model: Path) -> None:
     if result.interrupted:
         say(f"stopped after iteration {result.iteration:,}; go on with the same command:")
         say("  " + shlex.join(["llgen", *sys.argv[1:]]))
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            say("by torchrun, with as many processes, as before")
         return
     say(
         f"held-out loss {result.best_loss:.3f} nats/token after {result.iteration:,} iterations"

@@ -17,6 +17,7 @@ from rich.console import Console
 from runs import STORIES
 
 from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.cli.options import kib
 from llgen.codegen.cli.train import command
 from llgen.codegen.errors import ExitCode, LlgenError
 from llgen.trainer.data import open_tokenized
@@ -47,10 +48,36 @@ def test_trains_on_a_file_and_says_what_next(text: Path, tmp_path: Path) -> None
     assert result.stdout == ""
     assert "held-out loss" in result.stderr
     assert "  Once upon a time" in result.stderr
+    assert "tokens of 95 documents\n" in result.stderr  # of 100, five are held out
     assert result.stderr.endswith(f"next: llgen build '{run}/model' -o out\n")
     config = load_checkpoint(run / "model").config
     assert (config.dim, config.hidden_dim, config.head_dim, config.n_kv_heads) == (16, 44, 8, 1)
     assert (config.max_seq_len, config.vocab_size) == (32, 300)
+
+
+def test_a_text_without_blank_lines_is_one_document_and_samples_can_be_left_out(tmp_path: Path) -> None:
+    text = tmp_path / "lines.txt"
+    text.write_text("\n".join(STORIES), encoding="utf-8")
+    silent = ["--set", "evaluation.prompt="]
+    result = train("--data", text, "-o", tmp_path / "run", "--iterations", "4", *SMALL, *silent)
+    assert "tokens of one document\n" in result.stderr
+    assert "Once upon a time" not in result.stderr
+
+
+def test_under_torchrun_the_way_to_go_on_is_torchrun(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    result = train("--data", text, "-o", tmp_path, "--iterations", "4", "--stop-after", "2", *SMALL)
+    assert "by torchrun" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1000, "(1.0 KiB)"), (9 << 20, "(9216.0 KiB)"), (20 << 20, "(20.0 MiB)"), (3 << 32, "(12.0 GiB)")],
+)
+def test_sizes_are_told_in_units_that_suit_them(count: int, words: str) -> None:
+    assert kib(count).endswith(words)
 
 
 def test_the_same_command_goes_on_and_answers_in_json(text: Path, tmp_path: Path) -> None:
