@@ -48,7 +48,10 @@ class _Asked:
     help="What to write.",
 )
 @click.option(
-    "--type", "type_", type=click.Choice(["f32", "f16", "q8_0"]), help="gguf: the matrices' numbers.  [default: f32]"
+    "--type",
+    "type_",
+    type=click.Choice(["f32", "f16", "q8_0", "q4_0"]),
+    help="gguf: the matrices' numbers.  [default: f32]",
 )
 @click.option("--version", type=click.IntRange(0, 2), help="llama2c: 0 for run.c, 2 (8 bits) for runq.c.  [default: 0]")
 @click.option(
@@ -134,7 +137,7 @@ def _gguf(checkpoint: Checkpoint, asked: _Asked) -> Sequence[Path]:
     _say_wrote(asked.output, f"GGUF, {kind.upper()}")
     if kept:
         count = f"{len(kept)} {'matrix' if len(kept) == 1 else 'matrices'}"
-        say(f"F16 instead of Q8_0, whose blocks of 32 do not divide the rows: {count}, {kept[0]} first")
+        say(f"F16 instead of {kind.upper()}, whose blocks of 32 do not divide the rows: {count}, {kept[0]} first")
     if checkpoint.vocabulary is None:
         say("no tokenizer: llama.cpp will take and give token ids alone")
     else:

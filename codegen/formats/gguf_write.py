@@ -1,7 +1,7 @@
 """Write a Checkpoint as a GGUF file, which llama.cpp and what is built on it run.
 
-The rows of wq and wk go to interleaved order (rope_rows.py). Vectors stay float32. Q8_0 wants matrices whose rows are
-whole blocks of 32 numbers; those of other widths stay F16, as llama.cpp's own tools leave them.
+The rows of wq and wk go to interleaved order (rope_rows.py). Vectors stay float32. Q8_0 and Q4_0 want matrices whose
+rows are whole blocks of 32 numbers; those of other widths stay F16, as llama.cpp's own tools leave them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ TYPES = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
     "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+    "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
 }
 """Name -> type of the matrices, and what the file says of itself."""
 
 
 def write_gguf(checkpoint: Checkpoint, path: Path, kind: str) -> list[str]:
-    """Write a file, which appears whole or not at all; returns the tensors that stay F16 because Q8_0 does not fit.
+    """Write a file, which appears whole or not at all; returns the tensors that stay F16 because blocks do not fit.
 
     Raises LlgenError for weights beyond the range of `kind`, one of TYPES, and a `path` that cannot be written.
     """
@@ -101,5 +102,9 @@ def _pack(name: str, tensor: Tensor, kind: GGMLQuantizationType) -> npt.NDArray[
 
 
 _F16_LARGEST = float(np.finfo(np.float16).max)
-_LARGEST = {GGMLQuantizationType.F16: _F16_LARGEST, GGMLQuantizationType.Q8_0: 127 * _F16_LARGEST}
-"""Q8_0's scale, a 127th of the largest number of a block, is F16 itself."""
+_LARGEST = {
+    GGMLQuantizationType.F16: _F16_LARGEST,
+    GGMLQuantizationType.Q8_0: 127 * _F16_LARGEST,
+    GGMLQuantizationType.Q4_0: 8 * _F16_LARGEST,
+}
+"""A block's scale, a 127th or an eighth of its largest number, is F16 itself."""

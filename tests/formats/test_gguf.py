@@ -70,25 +70,28 @@ def test_f32_holds_the_model_to_the_bit(config: ModelConfig, seed: int, tmp_path
 
 
 @in_tmp_path
-@given(config=odd_configs(), seed=st.integers(0, 9), kind=st.sampled_from(["f16", "q8_0"]))
+@given(config=odd_configs(), seed=st.integers(0, 9), kind=st.sampled_from(["f16", "q8_0", "q4_0"]))
 def test_smaller_types_are_read_as_they_are_stored(config: ModelConfig, seed: int, kind: str, tmp_path: Path) -> None:
     checkpoint, path = random_checkpoint(config, seed=seed), tmp_path / "model.gguf"
     write_gguf(checkpoint, path, kind)
     again = read_gguf(path, None)
     assert_close(interleaved_logits(config, by_other_hands(path), TOKENS), reference_logits(again, TOKENS))
     for name, tensor in checkpoint.tensors.items():
-        # Half a step of Q8_0, and what its scale, F16 itself, is off by.
-        step = {"f16": 2**-11, "q8_0": 0.5 / 127 + 2**-11}[kind] if tensor.ndim == 2 else 0.0
+        # Half a step of Q8_0, a whole one of Q4_0, which cuts off the largest of the other sign; and what the scale,
+        # F16 itself, is off by.
+        steps = {"f16": 2**-11, "q8_0": 0.5 / 127 + 2**-11, "q4_0": 1 / 8 + 2**-11}
+        step = steps[kind] if tensor.ndim == 2 else 0.0
         assert np.abs(again.tensors[name] - tensor).max() <= step * np.abs(tensor).max(), name
 
 
-def test_q8_0_leaves_rows_of_broken_blocks_in_f16(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+def test_leaves_rows_of_broken_blocks_in_f16(kind: str, tmp_path: Path) -> None:
     config = replace(SMALL, dim=64, hidden_dim=172, head_dim=16)
-    kept = write_gguf(random_checkpoint(config), tmp_path / "model.gguf", "q8_0")
+    kept = write_gguf(random_checkpoint(config), tmp_path / "model.gguf", kind)
     assert kept == ["blk.0.ffn_down.weight", "blk.1.ffn_down.weight"]
     types = {tensor.name: tensor.tensor_type.name for tensor in GGUFReader(tmp_path / "model.gguf").tensors}
     assert types["blk.0.ffn_down.weight"] == "F16"
-    assert types["blk.0.ffn_up.weight"] == types["token_embd.weight"] == "Q8_0"
+    assert types["blk.0.ffn_up.weight"] == types["token_embd.weight"] == kind.upper()
     assert types["blk.0.attn_norm.weight"] == types["output_norm.weight"] == "F32"
 
 
@@ -131,7 +134,7 @@ def test_reads_what_the_gguf_package_can_take_apart(kind: GGMLQuantizationType, 
 
 def test_same_bytes_each_time_and_no_path_inside(tmp_path: Path) -> None:
     files = tmp_path / "a.gguf", tmp_path / "elsewhere" / "b.gguf"
-    for kind in ("f32", "f16", "q8_0"):
+    for kind in ("f32", "f16", "q8_0", "q4_0"):
         for path in files:
             write_gguf(random_checkpoint(SMALL), path, kind)
         assert files[0].read_bytes() == files[1].read_bytes()
@@ -140,7 +143,7 @@ def test_same_bytes_each_time_and_no_path_inside(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [files[0], files[1].parent]
 
 
-@pytest.mark.parametrize(("kind", "value"), [("f16", 7e4), ("q8_0", 9e6)])
+@pytest.mark.parametrize(("kind", "value"), [("f16", 7e4), ("q8_0", 9e6), ("q4_0", 6e5)])
 def test_refuses_weights_beyond_the_type(kind: str, value: float, tmp_path: Path) -> None:
     checkpoint = random_checkpoint(BLOCKS)
     tensors = dict(checkpoint.tensors) | {"lm_head.weight": np.full((5, 256), value, np.float32)}

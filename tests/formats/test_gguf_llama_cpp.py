@@ -60,6 +60,15 @@ def test_reads_smaller_types_as_we_do(stories: Checkpoint, kind: str, tolerance:
     np.testing.assert_array_equal(theirs.argmax(axis=1), ours.argmax(axis=1))
 
 
+def test_reads_q4_0_as_we_do(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(replace(WIDE, vocab_size=64, n_kv_heads=6))
+    write_gguf(checkpoint, tmp_path / "model.gguf", "q4_0")
+    tokens = [1, 7, 49, 0, 12]
+    ours = reference_logits(read_gguf(tmp_path / "model.gguf", None), tokens)
+    theirs = logits(tmp_path / "model.gguf", tokens)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
+
+
 def test_computes_the_same_logits_of_odd_shapes(tmp_path: Path) -> None:
     for config in (WIDE, replace(WIDE, tied=True, n_kv_heads=6)):
         checkpoint = random_checkpoint(config)
