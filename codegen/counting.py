@@ -1,6 +1,7 @@
 """Counting the instructions of a token: a figure without noise, for machines that are emulated and those that are not.
 
-Each way runs the program's `--bench`, greedy decoding and nothing else, and takes off what the program does besides.
+Each way runs the program's `--bench`, greedy decoding and nothing else, or `--prefill`, and takes off what the program
+does besides.
 An emulated instruction is no cycle: the figures compare programs on one target, and say little across targets.
 """
 
@@ -16,13 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from .errors import LlgenError
-from .runner import command
+from .runner import BENCH_OPTIONS, command
 from .toolchain import Artifact, cache_directory, host_cc, run_tool
 
 
-def instructions_per_token(artifact: Artifact, positions: int) -> float | None:
+def instructions_per_token(
+    artifact: Artifact, positions: int, kind: Literal["decode", "prefill"] = "decode"
+) -> float | None:
     """The mean over the positions 0 to `positions` - 1; None where instructions cannot be counted.
 
     `uncountable` says why. Raises LlgenError when the program fails.
@@ -34,7 +38,7 @@ def instructions_per_token(artifact: Artifact, positions: int) -> float | None:
     if counter == "icount":
         assert target.firmware is not None
         # One instruction takes one nanosecond of the machine's time, which the program's own clock measures.
-        ticks = _count(artifact, positions, _Way(r"^ticks (\d+)$", options=("-icount", "shift=0")))
+        ticks = _count(artifact, kind, positions, _Way(r"^ticks (\d+)$", options=("-icount", "shift=0")))
         return ticks * (1e9 / target.firmware.clock_hz) / positions
     if counter == "plugin":
         way = _Way(r"^instructions (\d+)$", options=("-plugin", str(_plugin(target.runner.argv[0]))))
@@ -43,7 +47,7 @@ def instructions_per_token(artifact: Artifact, positions: int) -> float | None:
     else:
         valgrind = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
         way = _Way(r"Collected\s*:\s*(\d+)", prefix=valgrind)
-    return (_count(artifact, positions, way) - _count(artifact, 0, way)) / positions
+    return (_count(artifact, kind, positions, way) - _count(artifact, kind, 0, way)) / positions
 
 
 def uncountable(artifact: Artifact) -> str | None:
@@ -69,8 +73,8 @@ class _Way:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _count(artifact: Artifact, positions: int, way: _Way) -> int:
-    words = [*way.prefix, *command(artifact, ["--bench", str(positions)], way.options)]
+def _count(artifact: Artifact, kind: str, positions: int, way: _Way) -> int:
+    words = [*way.prefix, *command(artifact, [BENCH_OPTIONS[kind], str(positions)], way.options)]
     environment = {**os.environ, **way.environment}
     done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     said = done.stderr.decode("utf-8", errors="replace")

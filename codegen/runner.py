@@ -16,6 +16,9 @@ from .errors import LlgenError
 from .reference import Trace
 from .toolchain import Artifact
 
+BENCH_OPTIONS = {"decode": "--bench", "prefill": "--prefill"}
+"""What a program takes to do so many positions and nothing else, and to report its time, by its own clock."""
+
 _SIGPIPE = 13  # not in the signal module of every platform
 
 
@@ -56,15 +59,6 @@ def run_selftest(artifact: Artifact, positions: int) -> Trace:
     if not tokens or not digest:
         raise LlgenError(f"'{artifact.path.name}' printed no digest but: {output[:200]!r}")
     return Trace(tuple(int(token) for token in tokens[1].split()), int(digest[1], 16))
-
-
-def run_bench(artifact: Artifact, positions: int) -> float:
-    """Let a program decode greedily and do nothing else; returns the seconds it took, by its own clock."""
-    done = _run(artifact, ["--bench", str(positions)])
-    found = re.search(rb"^seconds (\d+\.\d+)$", done.stderr, re.MULTILINE)
-    if found is None:
-        raise _failure(artifact, done.returncode, done.stderr)
-    return float(found[1])
 
 
 def run_program(artifact: Artifact, arguments: Sequence[str]) -> bytes:

@@ -52,6 +52,8 @@ class Runner(_Facts):
     """The Python package that running needs, when it is one."""
     cpu_flags: tuple[str, ...] = ()
     """What the processor must have, in the words of Linux's /proc/cpuinfo, when the machine itself runs the program."""
+    compiles: bool = False
+    """Whether it turns the program into machine code of the machine at hand, so that time says something of both."""
     counter: Literal["callgrind", "plugin", "icount", "fuel"] | None = None
     """How instructions are counted: by valgrind, a plugin of QEMU's user mode, the virtual time of a QEMU machine,
     or wasmtime's fuel. None: they are not."""
@@ -121,6 +123,12 @@ class Target(_Facts):
             what = "needs" if self.firmware is None else "excludes"
             raise ValueError(f"stdio '{self.stdio}' {what} a [firmware] table")
         return self
+
+
+def keeps_time(target: Target) -> bool:
+    """Whether the time that its programs take here is that of machine code, and of no emulator."""
+    runner = target.runner
+    return runner is not None and (runner.compiles or runner.argv[0] == "{artifact}")
 
 
 def load_target(name: str) -> Target:

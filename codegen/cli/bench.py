@@ -1,89 +1,162 @@
-"""`llgen bench`: how fast a model is on a target."""
+"""`llgen bench`: how fast a model is on a target, and beside other engines."""
 
 from __future__ import annotations
 
-import platform
-import statistics
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
 
-from llgen.codegen.build import Build, build_cached
-from llgen.codegen.counting import instructions_per_token, uncountable
-from llgen.codegen.quantized import read_model
-from llgen.codegen.runner import run_bench
+from llgen.codegen.bench.benchmark import Report, benchmark
+from llgen.codegen.bench.lineup import RIVALS, Asked
+from llgen.codegen.bench.shapes import SHAPES
+from llgen.codegen.bench.subject import Subject, subject_of_directory, subject_of_shape
+from llgen.codegen.errors import UsageError
+from llgen.codegen.quantize import SCHEMES
 from llgen.targets.schema import load_target
 
-from .options import (
-    answer,
-    context_option,
-    json_option,
-    kv_option,
-    model_argument,
-    require_positions,
-    say,
-    scheme_option,
-    spinner,
-    target_option,
-)
+from .options import answer, context_option, json_option, kv_option, require_positions, say, spinner
 
-_RUNS = 5
+_PREFILL = 128
 
 
 @click.command(name="bench")
-@model_argument
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("--shape", help=f"In place of MODEL: random weights of this shape: {', '.join(SHAPES)}.")
 @click.option(
-    "--positions", type=click.IntRange(min=1), default=64, show_default=True, help="Positions to decode, from 0 on."
+    "--schemes", "--scheme", "schemes", help=f"Of {','.join(SCHEMES)}, with commas between.  [default: the model's]"
 )
-@target_option
-@scheme_option
 @kv_option
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, with commas between.")
+@click.option("--target", default="host", show_default=True, help="Target names or TOML files, with commas between.")
+@click.option(
+    "--against", default="yardstick", show_default=True, help=f"Of {','.join(RIVALS)}, with commas between; or none."
+)
+@click.option("--positions", type=click.IntRange(min=1), help="To decode, from 0 on.  [default: 200; 64 where slow]")
+@click.option(
+    "--prefill", type=click.IntRange(min=0), help=f"Tokens of the prompt; 0: none.  [default: {_PREFILL}, or what fits]"
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option(
+    "--instructions/--no-instructions", "counts", default=None, help="Count them.  [default: where that is quick]"
+)
 @context_option
 @json_option
 def command(
-    model: Path, positions: int, target: str, scheme: str | None, kv: str | None, context: int | None, as_json: bool
+    model: Path | None,
+    shape: str | None,
+    schemes: str | None,
+    kv: str | None,
+    threads: str,
+    target: str,
+    against: str,
+    positions: int | None,
+    prefill: int | None,
+    rounds: int,
+    counts: bool | None,
+    context: int | None,
+    as_json: bool,
 ) -> None:
-    """Measure MODEL on a target: instructions a token, and on the machine at hand tokens a second.
+    """Measure MODEL: tokens a second on the machine at hand, beside other engines; instructions a token elsewhere.
 
-    Time in an emulator says nothing of the machine it stands for, and is not measured.
+    Engines take turns within one run; ratios are of medians, to the decoding of a plain C program, the yardstick. Time
+    in an emulator says nothing of the machine it stands for, and is not measured. doc/benchmarks.md says more.
     """
-    source = read_model(model, scheme, kv, context)
-    require_positions("--positions", positions, source.context)
-    facts = load_target(target)
+    targets = tuple(load_target(name) for name in _listed("--target", target))
+    rivals = () if against == "none" else _listed("--against", against, RIVALS)
+    counted = tuple(_thread_count(text) for text in _listed("--threads", threads))
+    chosen = None if schemes is None else _listed("--schemes", schemes, SCHEMES)
+    subject = _subject(model, shape, kv, context)
+    require_positions("--positions", positions, subject.context)
+    require_positions("--prefill", prefill, subject.context)
+    asked = Asked(
+        targets=targets,
+        schemes=chosen or subject.schemes,
+        threads=counted,
+        against=rivals,
+        positions=positions,
+        prefill=min(_PREFILL, subject.context) if prefill is None else prefill,
+    )
     with spinner("building") as progress:
-        built = build_cached(source, facts, progress)
-        progress("counting instructions")
-        instructions = instructions_per_token(built.artifact, positions)
-        native = facts.runner is not None and facts.runner.argv[0] == "{artifact}"
-        progress("timing")
-        results = [_decode(built, source.scheme, positions)] if native else []
+        report = benchmark(subject, asked, rounds=rounds, counts=counts, progress=progress)
+    for note in report.notes:
+        say(note)
     if as_json:
-        answer(
-            {
-                "machine": f"{platform.machine()}, {platform.system()}" if native else facts.name,
-                "target": facts.name,
-                "results": results,
-                "instructions_per_token": instructions,
-            }
-        )
-        return
-    for result in results:
-        click.echo(f"decode          {result['median_tokens_per_second']:,.0f} tokens a second, median of {_RUNS} runs")
-    if instructions is not None:
-        click.echo(f"instructions    {instructions:,.0f} a token, mean of positions 0 to {positions - 1}")
+        answer(report.as_json())
     else:
-        say(f"instructions not counted: {uncountable(built.artifact)}")
+        _show(report)
 
 
-def _decode(built: Build, scheme: str, positions: int) -> dict[str, Any]:
-    seconds = [run_bench(built.artifact, positions) for _ in range(_RUNS)]
-    return {
-        "engine": "llgen",
-        "scheme": scheme,
-        "kind": "decode",
-        "positions": positions,
-        "threads": 1,
-        "median_tokens_per_second": round(positions / max(statistics.median(seconds), 1e-9), 1),
-        "ratio": None,
-    }
+def _subject(model: Path | None, shape: str | None, kv: str | None, context: int | None) -> Subject:
+    if model is not None and shape is not None:
+        raise UsageError("MODEL and --shape exclude each other", "give one of them")
+    if model is not None:
+        return subject_of_directory(model, kv, context)
+    if shape is None:
+        raise UsageError("there is nothing to measure", f"give MODEL, or --shape {'|'.join(SHAPES)}")
+    return subject_of_shape(shape, kv, context)
+
+
+def _listed(option: str, text: str, known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Words with commas between, each once; raises UsageError for none, and for one that is not `known`."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise UsageError(f"{option} is empty", f"words with commas between, of {', '.join(known)}" if known else None)
+    for word in words:
+        if known is not None and word not in known:
+            raise UsageError(f"{option} has '{word}', which is none of {', '.join(known)}")
+    return words
+
+
+def _thread_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--threads has '{text}'", "whole numbers from 1 on, with commas between: 1,2")
+    return int(text)
+
+
+# ---------------------------------------------------------------------------------------------------------- for people
+
+
+def _show(report: Report) -> None:
+    console = Console(stderr=True)
+    many = len(report.asked.targets) > 1
+    if report.results:
+        table = _table("engine", "numbers", "work", "threads", "tokens a second", "spread", "ratio")
+        for result in report.results:
+            engine = result.engine
+            table.add_row(
+                f"{engine.name} {engine.target}" if many and engine.target else engine.name,
+                engine.scheme,
+                f"{engine.work.kind} {engine.work.positions}",
+                str(engine.threads),
+                f"{result.median:,.0f}",
+                f"{result.spread:.0%}",
+                "" if result.ratio is None else f"{result.ratio:.2f}",
+            )
+        console.print(table)
+        rounds = len(report.results[0].speeds)
+        say(f"{report.subject.name} on {report.machine}; medians of {rounds} rounds")
+        if report.yardstick:
+            say(f"ratio: to the yardstick's decoding; it is {report.yardstick}")
+    if report.counts:
+        table = _table("target", "numbers", "cache", "work", "instructions a token", "a weight")
+        for count in report.counts:
+            table.add_row(
+                count.program.built.artifact.target.name,
+                count.program.scheme,
+                count.program.kv,
+                f"{count.work.kind} {count.work.positions}",
+                f"{count.per_token:,.0f}",
+                f"{count.per_weight:.2f}",
+            )
+        console.print(table)
+        say(f"{report.subject.name}: {report.subject.products:,} weights are multiplied for a token")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=None)
+    for column in table.columns[-3:]:
+        column.justify = "right"
+    return table

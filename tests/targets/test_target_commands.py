@@ -131,23 +131,14 @@ def test_instructions_are_counted_and_repeat(name, command, fox, runnable):
     runnable(name)
     found = []
     for _ in range(2):
-        code, out, err = command("bench", fox, "--target", name, "--positions", 16, "--json")
+        code, out, err = command(
+            "bench", fox, "--target", name, "--positions", 16, "--prefill", 8, "--rounds", 1, "--json"
+        )
         assert code == 0, err
         answer = json.loads(out)
-        assert answer["results"] == []
+        assert bool(answer["results"]) == (name == "wasm32_wasi")  # which alone is compiled, not emulated
+        decode, prefill = (row["instructions_per_token"] for row in answer["instructions"])
+        assert 10_000 < prefill < decode  # one classifier in place of eight
         found.append(answer["instructions_per_token"])
-    assert found[0] > 10_000
+        assert found[-1] == decode
     assert found[0] == pytest.approx(found[1], rel=0.001)
-
-
-def test_bench_on_the_host(command, fox):
-    code, out, err = command("bench", fox, "--positions", 32, "--json")
-    assert code == 0, err
-    answer = json.loads(out)
-    (result,) = answer["results"]
-    assert {"engine", "scheme", "kind", "positions", "threads", "median_tokens_per_second", "ratio"} <= set(result)
-    assert result["kind"] == "decode"
-    assert result["median_tokens_per_second"] > 0
-    code, _, err = command("bench", fox, "--positions", 76)
-    assert code == 2
-    assert "the context has 75" in err

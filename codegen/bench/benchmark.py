@@ -1,0 +1,72 @@
+"""A whole benchmark: programs built, instructions counted, rounds measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llgen.targets.schema import keeps_time
+
+from .counts import Count, count_programs
+from .host import busy, machine
+from .lineup import Asked, build_programs, lineup
+from .rounds import Result, run_rounds
+from .subject import Subject
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was found."""
+
+    subject: Subject
+    asked: Asked
+    machine: str
+    """Where time was measured; the target's name where it was not."""
+    results: tuple[Result, ...]
+    counts: tuple[Count, ...]
+    notes: tuple[str, ...]
+    """What was left out, and why."""
+    yardstick: str | None
+    """How the yardstick was compiled."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of `llgen bench --json`."""
+        return {
+            "machine": self.machine,
+            "model": self.subject.name,
+            "weights": self.subject.products,
+            "target": self.asked.targets[0].name,
+            "yardstick": self.yardstick,
+            "results": [result.as_json() for result in self.results],
+            # of the first target and scheme; all of them follow
+            "instructions_per_token": self.counts[0].per_token if self.counts else None,
+            "instructions": [count.as_json() for count in self.counts],
+            "notes": list(self.notes),
+        }
+
+
+def benchmark(
+    subject: Subject, asked: Asked, *, rounds: int, counts: bool | None, progress: Callable[[str], None]
+) -> Report:
+    """Measure; `counts` as in `count_programs`. Raises LlgenError when building or running fails.
+
+    Time in an emulator says nothing of the machine it stands for: programs for such targets are counted alone.
+    """
+    programs = build_programs(subject, asked, progress)
+    counted, notes = count_programs(subject, asked, programs, counts, progress)
+    timed = [program for program in programs if keeps_time(program.built.artifact.target)]
+    if not timed:
+        return Report(subject, asked, asked.targets[0].name, (), tuple(counted), tuple(notes), None)
+    disturbance = busy()
+    with lineup(subject, asked, timed, progress) as engines:
+        results = run_rounds(engines.engines, rounds, progress)
+    return Report(
+        subject,
+        asked,
+        machine(),
+        tuple(results),
+        tuple(counted),
+        (*engines.notes, *disturbance, *notes),
+        engines.yardstick,
+    )

@@ -1,0 +1,132 @@
+"""The line-up: every engine of a benchmark, with the programs and files that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from llgen.targets.schema import Target
+
+from ..build import Build, build_cached
+from ..checkpoint import save_checkpoint
+from . import llama_cpp, torch_eager
+from .engine import Engine, Work
+from .generated import MAX_THREADS, generated_engine
+from .subject import Subject
+from .yardstick import compile_yardstick, write_weights
+
+RIVALS = ("yardstick", "llama.cpp", "torch")
+"""What llgen can be measured against."""
+
+_MISSING = {"llama.cpp": llama_cpp.missing, "torch": torch_eager.missing}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line chose."""
+
+    targets: tuple[Target, ...]
+    schemes: tuple[str, ...]
+    threads: tuple[int, ...]
+    against: tuple[str, ...]
+    positions: int | None
+    """To decode; None: what is usual for the model."""
+    prefill: int
+    """Tokens of the prompt; 0: prefill is not measured."""
+
+    def works(self, subject: Subject, *, timed: bool) -> list[Work]:
+        """What each engine does."""
+        decode = Work("decode", self.positions or subject.usual_positions(timed=timed))
+        return [decode, *([Work("prefill", self.prefill)] if self.prefill else [])]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model in one scheme, compiled for one target."""
+
+    scheme: str
+    kv: str
+    built: Build
+
+
+def build_programs(subject: Subject, asked: Asked, progress: Callable[[str], None]) -> list[Program]:
+    """Every scheme for every target, from the cache where it is there. Raises LlgenError as `build` does."""
+    programs = []
+    for scheme in asked.schemes:
+        progress(f"making the model in {scheme}")
+        model = subject.model(scheme)
+        for target in asked.targets:
+            built = build_cached(model, target, _labelled(progress, f"{scheme} for {target.name}"))
+            programs.append(Program(scheme, model.kv, built))
+    return programs
+
+
+def _labelled(progress: Callable[[str], None], label: str) -> Callable[[str], None]:
+    return lambda what: progress(f"{label}: {what}")
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """The engines that can be measured, and a line for each that was left out or changed."""
+
+    engines: tuple[Engine, ...]
+    notes: tuple[str, ...]
+    yardstick: str | None
+    """How the yardstick was compiled; None when it is not among them."""
+
+
+@contextmanager
+def lineup(
+    subject: Subject, asked: Asked, programs: Sequence[Program], progress: Callable[[str], None]
+) -> Iterator[Lineup]:
+    """Make the engines; the files of their weights are there until the block ends."""
+    works = asked.works(subject, timed=True)
+    notes = [] if subject.note is None or not asked.against else [subject.note]
+    usable = [count for count in asked.threads if count <= MAX_THREADS]
+    if len(usable) < len(asked.threads):
+        notes.append(f"llgen is measured on {MAX_THREADS} thread: its C takes no more")
+    engines = [
+        generated_engine(program.built.artifact, program.scheme, work, threads)
+        for work in works
+        for threads in usable
+        for program in programs
+    ]
+    present = [name for name in asked.against if name not in _MISSING or _MISSING[name]() is None]
+    notes += [f"{name} is left out: {_MISSING[name]()}" for name in asked.against if name not in present]
+    with TemporaryDirectory(prefix="llgen-bench-") as temporary:
+        progress("writing weights for other engines")
+        yardstick, rivals, more = _rivals(subject, asked, works, present, Path(temporary))
+        yield Lineup((*rivals, *engines), (*notes, *more), yardstick)
+
+
+def _rivals(
+    subject: Subject, asked: Asked, works: Sequence[Work], present: Sequence[str], folder: Path
+) -> tuple[str | None, list[Engine], list[str]]:
+    """The yardstick's compiler, the other engines, and notes about them."""
+    engines: list[Engine] = []
+    notes: list[str] = []
+    compiler = None
+    if present:
+        checkpoint = subject.checkpoint()
+    if "yardstick" in present:
+        yardstick = compile_yardstick()
+        compiler = yardstick.compiler
+        write_weights(checkpoint, folder / "yardstick.weights")
+        engines.append(yardstick.engine(folder / "yardstick.weights", works[0].positions))
+    if "llama.cpp" in present:
+        paths, notes = llama_cpp.write_files(checkpoint, asked.schemes, folder)
+        engines += [
+            llama_cpp.llama_cpp_engine(path, kind, work, threads)
+            for work in works
+            for threads in asked.threads
+            for kind, path in paths.items()
+        ]
+    if "torch" in present:
+        save_checkpoint(checkpoint, folder / "model")
+        engines += [
+            torch_eager.torch_engine(folder / "model", work, threads) for work in works for threads in asked.threads
+        ]
+    return compiler, engines, notes

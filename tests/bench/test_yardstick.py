@@ -1,0 +1,62 @@
+"""The yardstick computes what the reference computes, and any compiler at hand makes it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import ODD, random_checkpoint
+
+from llgen.codegen.bench import yardstick
+from llgen.codegen.bench.engine import measure
+from llgen.codegen.config import ModelConfig
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.pipeline import quantized
+from llgen.codegen.reference import Reference
+
+TOKENS = [1, 7, 300, 0, 7, 12, 255]
+SHAPES = {
+    "odd": ODD,
+    "tied": replace(ODD, tied=True, n_kv_heads=6, n_layers=3),
+    "wide heads": replace(ODD, head_dim=16, dim=40, rope_theta=10000.0),
+}
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_logits_are_the_references(config: ModelConfig, tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(config)
+    yardstick.write_weights(checkpoint, tmp_path / "weights")
+    program = yardstick.compile_yardstick().program
+    words = [program, tmp_path / "weights", "logits", *map(str, TOKENS)]
+    out = subprocess.run(words, capture_output=True, check=True).stdout
+    expected = Reference(quantized(checkpoint)).feed(TOKENS)
+    found = np.frombuffer(out, np.float32).reshape(expected.shape)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * float(np.abs(expected).max()))
+
+
+def test_decodes(tmp_path: Path) -> None:
+    yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
+    assert measure(yardstick.compile_yardstick().engine(tmp_path / "weights", 12), 2) > 0
+
+
+def test_zig_compiles_it_where_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(yardstick.shutil, "which", lambda name: None)
+    made = yardstick.compile_yardstick()
+    assert made.compiler == "zig cc -O3 -ffast-math -march=native -fno-sanitize=undefined"
+    yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
+    assert measure(made.engine(tmp_path / "weights", 12), 1) > 0
+
+
+def test_a_compiler_that_fails_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yardstick.shutil, "which", lambda name: "/bin/false" if name == "gcc" else None)
+    assert yardstick.compile_yardstick().compiler.startswith("zig cc ")
+
+
+def test_weights_that_end_early_are_told(tmp_path: Path) -> None:
+    yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
+    (tmp_path / "weights").write_bytes((tmp_path / "weights").read_bytes()[:-4])
+    with pytest.raises(LlgenError, match="too short"):
+        measure(yardstick.compile_yardstick().engine(tmp_path / "weights", 12), 1)
