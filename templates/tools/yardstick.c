@@ -141,12 +141,14 @@ static void rotate(float *heads, int count, int position)
 /* One query head over all positions so far: scores, their softmax, and the values' mean by it. */
 static void attend(const struct layer *l, int head, int position)
 {
-    int width = size.head_dim, stride = size.n_kv_heads * width;
+    int width = size.head_dim, stride = size.n_kv_heads * width, at = head * width;
     int offset = head / (size.n_heads / size.n_kv_heads) * width;
-    const float *query = queries + head * width;
-    float *out = mixed + head * width, highest = -1e30f, total = 0.0f;
+    float highest = -1e30f, total = 0.0f;
     for (int t = 0; t <= position; t++) {
-        scores[t] = dot(query, l->keys + (size_t)t * (size_t)stride + offset, width) / sqrtf((float)width);
+        float sum = 0.0f;
+        for (int i = 0; i < width; i++)
+            sum += queries[at + i] * l->keys[t * stride + offset + i];
+        scores[t] = sum / sqrtf((float)width);
         if (scores[t] > highest)
             highest = scores[t];
     }
@@ -154,12 +156,10 @@ static void attend(const struct layer *l, int head, int position)
         scores[t] = expf(scores[t] - highest);
         total += scores[t];
     }
-    memset(out, 0, (size_t)width * sizeof *out);
-    for (int t = 0; t <= position; t++) {
-        const float *value = l->values + (size_t)t * (size_t)stride + offset;
+    memset(mixed + at, 0, (size_t)width * sizeof *mixed);
+    for (int t = 0; t <= position; t++)
         for (int i = 0; i < width; i++)
-            out[i] += scores[t] / total * value[i];
-    }
+            mixed[at + i] += scores[t] / total * l->values[t * stride + offset + i];
 }
 
 /* ------------------------------------------------------------------------------------------------------------ forward */
