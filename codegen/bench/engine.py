@@ -41,6 +41,8 @@ class Engine:
     """The words that do the work as many times as asked, and print `seconds S` on a line for each."""
     target: str | None = None
     """llgen's: what the C was made for."""
+    kv: str | None = None
+    """llgen's: the numbers of keys and values."""
 
     @property
     def label(self) -> str:
@@ -51,8 +53,7 @@ class Engine:
 def measure(engine: Engine, repeats: int) -> float:
     """Tokens a second in the fastest of `repeats` times in one process, after one that warms it up.
 
-    What comes between can only slow a time down; what lasts longer than a process, the rounds even out.
-
+    What disturbs a repeat can only slow it down; what lasts for a whole process, the rounds even out.
     Raises LlgenError with the engine's words when it fails.
     """
     # What else would make threads of its own keeps to the number that is measured.

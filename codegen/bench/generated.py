@@ -10,9 +10,15 @@ MAX_THREADS = 1
 """What a generated program can put to use."""
 
 
-def generated_engine(artifact: Artifact, scheme: str, work: Work, threads: int) -> Engine:
+def generated_engine(artifact: Artifact, scheme: str, kv: str, work: Work, threads: int) -> Engine:
     """A program for a target that keeps time; `threads` is at most MAX_THREADS."""
     words = [BENCH_OPTIONS[work.kind], str(work.positions), "--repeats"]
     return Engine(
-        "llgen", scheme, threads, work, lambda repeats: command(artifact, [*words, str(repeats)]), artifact.target.name
+        name="llgen",
+        scheme=scheme,
+        threads=threads,
+        work=work,
+        command=lambda repeats: command(artifact, [*words, str(repeats)]),
+        target=artifact.target.name,
+        kv=kv,
     )

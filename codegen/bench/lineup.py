@@ -89,7 +89,7 @@ def lineup(
     if len(usable) < len(asked.threads):
         notes.append(f"llgen is measured on {MAX_THREADS} thread: its C takes no more")
     engines = [
-        generated_engine(program.built.artifact, program.scheme, work, threads)
+        generated_engine(program.built.artifact, program.scheme, program.kv, work, threads)
         for work in works
         for threads in usable
         for program in programs

@@ -41,6 +41,7 @@ class Result:
             "engine": self.engine.name,
             "target": self.engine.target,
             "scheme": self.engine.scheme,
+            "kv": self.engine.kv,
             "kind": self.engine.work.kind,
             "positions": self.engine.work.positions,
             "threads": self.engine.threads,
