@@ -51,9 +51,9 @@ class Engine:
 
 
 def measure(engine: Engine, repeats: int) -> float:
-    """Tokens a second in the fastest of `repeats` times in one process, after one that warms it up.
+    """Tokens a second over `repeats` times in one process, after one that warms it up.
 
-    What disturbs a repeat can only slow it down; what lasts for a whole process, the rounds even out.
+    Not of the fastest time: on a busy machine short work is left alone now and then, and long work never.
     Raises LlgenError with the engine's words when it fails.
     """
     # What else would make threads of its own keeps to the number that is measured.
@@ -64,4 +64,4 @@ def measure(engine: Engine, repeats: int) -> float:
     seconds = [float(found) for found in re.findall(r"^seconds (\d+\.\d+)\s*$", said, re.MULTILINE)]
     if done.returncode != 0 or len(seconds) != repeats + 1:
         raise LlgenError(f"{engine.name} failed at {engine.label}: {' '.join(words)}\n{said.strip()[-500:]}")
-    return engine.work.positions / max(min(seconds[1:]), 1e-9)
+    return repeats * engine.work.positions / max(sum(seconds[1:]), 1e-9)
