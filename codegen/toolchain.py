@@ -16,6 +16,7 @@ from llgen.targets.schema import Target
 
 from .errors import ExitCode, LlgenError
 from .machine import compile_flags, link_flags
+from .write import unfinished
 
 NUMERIC_FLAGS = ("-std=c11", "-ffp-contract=off", "-fno-math-errno")
 """What keeps the bits the same under every compiler; part of the generated Makefile."""
@@ -113,7 +114,7 @@ def link(objects: Sequence[Path], target: Target, output: Path, compiler: Sequen
     libraries = () if compiler is None else target.compiler.gcc_libraries
     if compiler is None:
         compiler = zig_cc(target)
-    temporary = output.with_name(f".{output.name}.new").resolve()
+    temporary = unfinished(output).resolve()
     command = [*compiler, "-o", str(temporary), *map(str, objects), *link_flags(target), *libraries]
     try:
         run_tool(command, output.parent)

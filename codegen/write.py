@@ -86,13 +86,18 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     raise LlgenError(f"'{path}' is not a manifest of llgen's", "choose another -o, or remove the folder yourself")
 
 
+def unfinished(artifact: Path) -> Path:
+    """Where a program is linked before it takes its place; a kill may leave it there."""
+    return artifact.with_name(f".{artifact.name}.new")
+
+
 def _owned(directory: Path) -> set[str]:
     manifest = read_manifest(directory) if directory.is_dir() else None
     if manifest is None:
         return set()
     names = set(manifest["files"])
     if manifest.get("artifact"):
-        names.add(manifest["artifact"])
+        names |= {manifest["artifact"], unfinished(Path(manifest["artifact"])).name}
     return {name for name in names if Path(name).name == name}
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.write import current_manifest, file_sha256, read_manifest, write
+from llgen.codegen.write import current_manifest, file_sha256, read_manifest, unfinished, write
 
 FILES = {"a.c": b"int a;\n", "a.h": b"extern int a;\n"}
 
@@ -43,6 +43,14 @@ def test_a_file_added_by_the_user_is_never_removed(tmp_path):
     with pytest.raises(LlgenError, match=r"mine\.c"):
         write(FILES, tmp_path / "out", {})
     assert (tmp_path / "out" / "mine.c").read_text() == "int b;"
+
+
+def test_a_program_that_a_kill_left_half_linked_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "out"
+    write(FILES, folder, {}, "fox")
+    unfinished(folder / "fox").write_bytes(b"half")
+    write(FILES, folder, {"x": 2}, "fox")
+    assert current_manifest(FILES, folder, {"x": 3}) is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"files": 3}'])
