@@ -37,10 +37,11 @@ def _jiffies() -> list[int] | None:
 
 def machine() -> str:
     """The machine at hand, in public terms: processor, cores, system."""
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its public name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

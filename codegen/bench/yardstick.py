@@ -16,6 +16,7 @@ from ..checkpoint import Checkpoint
 from ..errors import LlgenError
 from ..toolchain import cache_directory, host_cc, run_tool
 from .engine import Engine, Work
+from .host import processor
 
 _TENSORS = (
     "input_layernorm",
@@ -71,7 +72,8 @@ def _compilers() -> list[tuple[str, Sequence[str], Sequence[str]]]:
 
 def _compiled(words: Sequence[str], flags: Sequence[str]) -> Path:
     source = (files("llgen.templates") / "tools" / "yardstick.c").read_bytes()
-    key = hashlib.sha256(source + "\0".join([*words, *flags]).encode()).hexdigest()[:16]
+    # Made for the processor at hand, which another machine with the same cache may not have.
+    key = hashlib.sha256(source + "\0".join([*words, *flags, processor()]).encode()).hexdigest()[:16]
     path = cache_directory() / "yardsticks" / f"yardstick-{key}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
