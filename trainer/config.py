@@ -80,6 +80,8 @@ class Data(_Section):
     """The share of documents that is kept for evaluation."""
     stories: Count = 50_000
     """How many stories llgen makes up when there is no source."""
+    names: Annotated[int, Field(ge=3, le=8)] = 8
+    """Their names for girls, boys, and animals of either sex, so many each; fewer are learned sooner."""
 
 
 class Batch(_Section):

@@ -1,13 +1,11 @@
-"""Who computes the gradients of a batch: this model alone, threads on one machine, or processes on many.
+"""Who computes the gradients of a batch: this model alone, or processes on many machines; see also replicas.py.
 
 Each way leaves the mean gradient of the whole batch in the model's parameters, and returns the whole batch's loss.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from typing import Protocol
 
 import torch
@@ -30,6 +28,9 @@ class Gradients(Protocol):
         `last` says that no further batch follows before the step.
         """
 
+    def close(self) -> None:
+        """Give back what it holds; safe to call twice."""
+
 
 class Alone:
     """One model in one process."""
@@ -41,6 +42,9 @@ class Alone:
     def add(self, inputs: Tensor, targets: Tensor, share: float, *, last: bool = True) -> float:
         return float(self.backward(inputs, targets, share))
 
+    def close(self) -> None:
+        pass
+
     def backward(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
         """As `add`, without waiting for the loss."""
         inputs, targets = (part.to(self._device, non_blocking=True) for part in (inputs, targets))
@@ -48,57 +52,6 @@ class Alone:
             loss = self._objective(self.model, inputs, targets)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-
-class Threads:
-    """Replicas of a narrow model on the cores of one machine, each with its part of every batch.
-
-    PyTorch divides an operator among cores, and a narrow model's operators are too short for that. So the batch is
-    divided instead: replicas share the weights' memory and have gradients of their own, which are added in a fixed
-    order. Python's lock is free while an operator runs.
-    """
-
-    def __init__(self, model: Llama, objective: Objective, count: int, dtype: torch.dtype) -> None:
-        cpu = torch.device("cpu")
-        self._model = model
-        self._copies = [_sharing_weights(model) for _ in range(count - 1)]
-        self._workers = [Alone(each, objective, cpu, dtype) for each in (model, *self._copies)]
-        self._pool = ThreadPoolExecutor(count - 1, "llgen-replica")
-
-    def add(self, inputs: Tensor, targets: Tensor, share: float, *, last: bool = True) -> float:
-        parts = list(
-            zip(inputs.tensor_split(len(self._workers)), targets.tensor_split(len(self._workers)), strict=True)
-        )
-        shares = [len(part) / len(inputs) for part, _ in parts]
-        running = [
-            self._pool.submit(worker.backward, *part, share * own)
-            for worker, part, own in zip(self._workers[1:], parts[1:], shares[1:], strict=True)
-            if own
-        ]
-        losses = [self._workers[0].backward(*parts[0], share * shares[0])] + [each.result() for each in running]
-        self._collect()
-        return float(sum(own * float(loss) for own, loss in zip(shares, losses, strict=False)))
-
-    @torch.no_grad()
-    def _collect(self) -> None:
-        """Add the copies' gradients to the model's, and drop them."""
-        for copy in self._copies:
-            pairs = [
-                (whole.grad, part.grad)
-                for whole, part in zip(self._model.parameters(), copy.parameters(), strict=True)
-                if whole.grad is not None and part.grad is not None
-            ]
-            if pairs:
-                torch._foreach_add_(*map(list, zip(*pairs, strict=True)))
-            copy.zero_grad(set_to_none=True)
-
-
-def _sharing_weights(model: Llama) -> Llama:
-    """A model whose parameters are the other's memory, with gradients of its own."""
-    copy = deepcopy(model)
-    for ours, theirs in zip(copy.parameters(), model.parameters(), strict=True):
-        ours.data = theirs.data
-    return copy
 
 
 class Distributed(Alone):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -31,16 +30,9 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        lr: float,
-        momentum: float = 0.95,
-        weight_decay: float = 0.1,
-        threads: int = 1,
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.1
     ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self._pool = ThreadPoolExecutor(threads - 1, "llgen-muon") if threads > 1 else None
-        self._threads = threads
         for group in self.param_groups:
             if any(parameter.dim() != 2 for parameter in group["params"]):
                 raise ValueError("Muon updates matrices; give other parameters to AdamW")
@@ -53,29 +45,13 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape[min(parameter.shape), max(parameter.shape)].append(parameter)
-            for parameter in group["params"]:
-                if "momentum" not in self.state[parameter]:
-                    self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-            self._in_threads(list(by_shape.values()), group)
+            for matrices in by_shape.values():
+                self._update(matrices, group)
 
-    def _in_threads(self, stacks: list[list[nn.Parameter]], group: dict[str, Any]) -> None:
-        """Update stacks of matrices of one shape, every thread its part of each."""
-
-        def part(index: int) -> None:
-            for stack in stacks:
-                if own := stack[index :: self._threads]:
-                    self._update(own, group)
-
-        running = [self._pool.submit(part, index) for index in range(1, self._threads)] if self._pool else []
-        part(0)
-        for each in running:
-            each.result()
-
-    @torch.no_grad()  # which holds for one thread
     def _update(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
         """Update matrices of one shape, in which [R, C] and [C, R] count as the same."""
         gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
-        averages = [self.state[matrix]["momentum"] for matrix in matrices]
+        averages = [self._momentum(matrix) for matrix in matrices]
         torch._foreach_lerp_(averages, gradients, 1.0 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, averages, group["momentum"])  # Nesterov: a look along the average
         updates = orthogonalized(torch.stack([lying(direction) for direction in ahead]))
@@ -84,6 +60,13 @@ class Muon(torch.optim.Optimizer):
             rows, columns = matrix.shape
             scale = max(1.0, rows / columns) ** 0.5
             matrix.add_(update if rows <= columns else update.T, alpha=-group["lr"] * scale)
+
+    def _momentum(self, matrix: nn.Parameter) -> Tensor:
+        state = self.state[matrix]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(matrix)
+        average: Tensor = state["momentum"]
+        return average
 
 
 def lying(matrix: Tensor) -> Tensor:

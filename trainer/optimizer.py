@@ -55,8 +55,7 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> Optimizers:
     ]
     parts: list[torch.optim.Optimizer] = []
     if hidden:
-        threads = config.hardware.replicas or 1
-        parts.append(Muon(hidden, settings.matrix_learning_rate, settings.momentum, settings.weight_decay, threads))
+        parts.append(Muon(hidden, settings.matrix_learning_rate, settings.momentum, settings.weight_decay))
     if others:
         betas = (settings.beta1, settings.beta2)
         parts.append(torch.optim.AdamW([g for g in groups if g["params"]], config.learning_rate, betas, fused=True))

@@ -65,11 +65,12 @@ def prepared(config: TrainConfig, directory: Path) -> Prepared:
 
 
 def _made_up(config: TrainConfig) -> Iterable[str]:
-    return islice(stories(config.seed), config.data.stories)
+    return islice(stories(config.seed, config.data.names), config.data.stories)
 
 
 def _made_up_key(config: TrainConfig) -> str:
-    return f"{config.data.stories} made-up stories, seed {config.seed}"
+    data = config.data
+    return f"{data.stories} made-up stories, seed {config.seed}, {data.names} names of a kind"
 
 
 def given_tokenizer(config: TrainConfig) -> Path | None:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -58,7 +58,7 @@ def train(
                 config.save(directory / CONFIG)  # after all it speaks of: it makes the directory a run
             trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
             talk.begins(trained, len(trainer.text), len(trainer.text.starts), trainer.iteration)
-            with stop_on_signals() as stop:  # before, an interruption may end things anywhere: tokenising goes on, too
+            with closing(trainer), stop_on_signals() as stop:  # before, an interruption may end things anywhere
                 result = trainer.run(talk, stop, stop_after)
             if processes.leads and result.iteration:
                 draw_curve(directory)

@@ -12,6 +12,7 @@ from llgen.codegen.vocabulary import Vocabulary
 
 from .adapters import add_adapters
 from .config import ModelShape, TrainConfig
+from .fused import FusedOperators
 from .model import Llama
 from .objective import Objective, require_fitting_teacher
 from .operators import Operators
@@ -49,6 +50,11 @@ def with_shape_of_start(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"model": shape})
 
 
+def operators(config: TrainConfig) -> Operators:
+    """What the model is computed by."""
+    return FusedOperators() if config.hardware.fused else Operators()
+
+
 def first_model(config: TrainConfig, device: torch.device) -> Llama:
     """Random weights by the seed, or those of the model to start from, with adapters if asked for."""
     shape, dropout = config.model.resolved(), config.batch.dropout
@@ -60,18 +66,19 @@ def first_model(config: TrainConfig, device: torch.device) -> Llama:
             model.load_state_dict(weights)
         if config.start.lora:
             add_adapters(model, config.start.lora)
+    model.use(operators(config))
     return model.to(device)
 
 
-def objective(config: TrainConfig, vocabulary: Vocabulary, device: torch.device, operators: Operators) -> Objective:
+def objective(config: TrainConfig, vocabulary: Vocabulary, device: torch.device) -> Objective:
     """Cross-entropy, with a teacher's opinion where one is named.
 
     Raises LlgenError when the teacher's vocabulary or context does not suit a student of `vocabulary`.
     """
     if config.start.teacher is None:
-        return Objective(operators)
+        return Objective(operators(config))
     checkpoint = load_checkpoint(Path(config.start.teacher))
     require_fitting_teacher(checkpoint, vocabulary, config.model.max_seq_len)
     teacher = Llama.from_checkpoint(checkpoint).requires_grad_(False).eval().to(device)
-    teacher.use(operators)
-    return Objective(operators, teacher, config.start.teacher_weight, config.start.teacher_temperature)
+    teacher.use(operators(config))
+    return Objective(operators(config), teacher, config.start.teacher_weight, config.start.teacher_temperature)

@@ -6,6 +6,7 @@ import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -28,16 +29,15 @@ from .checkpoint import (
 from .config import TrainConfig
 from .data import Batches, TokenizedData
 from .device import arithmetic, choose_dtype, cores, is_narrow, operator_threads, peak_memory
-from .fused import FusedOperators
-from .gradients import Alone, Distributed, Gradients, Threads, shard_weights
+from .gradients import Alone, Distributed, Gradients, shard_weights
 from .metrics import MetricsLog
-from .operators import Operators
 from .optimizer import make_optimizers
 from .processes import Processes
 from .progress import Reporter
+from .replicas import Replicas
 from .sample import sample_text
 from .schedule import learning_rate_factor, sequence_length
-from .start import first_model, objective
+from .start import first_model, objective, operators
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -69,8 +69,7 @@ class Trainer:
         self.data_key = data.recipe.key
         self.shape = config.model.resolved()
         self.model = first_model(config, processes.device)
-        self.operators = FusedOperators() if config.hardware.fused else Operators()
-        self.model.use(self.operators)
+        self.operators = operators(config)
         self.dtype = choose_dtype(config.hardware, processes.device)
         self.gradients = self._ways_to_gradients()
         self.optimizers = make_optimizers(self.model, config)
@@ -87,7 +86,7 @@ class Trainer:
 
     def _ways_to_gradients(self) -> Gradients:
         hardware, device = self.config.hardware, self.processes.device
-        loss = objective(self.config, self.vocabulary, device, self.operators)
+        loss = objective(self.config, self.vocabulary, device)
         if hardware.compile:
             self.model.compile()
         if hardware.shard:
@@ -95,8 +94,14 @@ class Trainer:
         if self.processes.world > 1:
             return Distributed(self.model, loss, self.processes, self.dtype)
         if (hardware.replicas or 1) > 1 and device.type == "cpu":  # a run may go on on another machine
-            return Threads(self.model, loss, hardware.replicas or 1, self.dtype)
+            return Replicas(
+                self.model, partial(first_model, self.config, device), loss, hardware.replicas or 1, self.dtype
+            )
         return Alone(self.model, loss, device, self.dtype)
+
+    def close(self) -> None:
+        """End what works for it."""
+        self.gradients.close()
 
     # ------------------------------------------------------------------------------------------------- the loop
 

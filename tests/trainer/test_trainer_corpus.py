@@ -53,6 +53,14 @@ def words_of(text: str) -> list[str]:
 # -------------------------------------------------------------------------------------------------------- as a corpus
 
 
+def test_fewer_names_are_fewer_names_in_the_same_stories() -> None:
+    dice = Dice(5)
+    told = [tell_story(dice, 3) for _ in range(2000)]
+    met = Counter(who.name for story in told for who in story.world.where if who.name in NAMES)
+    assert len(met) == 12
+    assert {story.plot for story in told} == {plot.__name__ for plot in PLOTS}
+
+
 def test_a_seed_means_the_same_stories_everywhere() -> None:
     text = "\n\n".join(islice(stories(1), 50))
     assert text == "\n\n".join(islice(stories(1), 50))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,10 @@ from llgen.trainer.demo import train_demo
 from llgen.trainer.export import export_run, load_run
 from llgen.trainer.layers import layered, read_preset
 from llgen.trainer.model import Llama
-from llgen.trainer.operators import cross_entropy
+from llgen.trainer.objective import Objective
+from llgen.trainer.operators import Operators, cross_entropy
 from llgen.trainer.progress import Silent
+from llgen.trainer.replicas import Replicas
 from llgen.trainer.run import clear_run, train
 from llgen.trainer.train import Trainer
 
@@ -94,6 +100,31 @@ def test_replicas_compute_what_one_model_does(tmp_path: Path) -> None:
     train(three, tiny_config({"hardware": {"replicas": 3}}))
     for ours, theirs in zip(metrics(three), metrics(one), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+
+
+@pytest.fixture
+def replicas() -> Iterator[Replicas]:
+    model = Llama(TINY)
+    with closing(Replicas(model, partial(Llama, TINY), Objective(Operators()), 2, torch.float32)) as made:
+        yield made
+
+
+def test_what_goes_wrong_in_a_replica_is_told(replicas: Replicas) -> None:
+    good = torch.zeros(2, 8, dtype=torch.long)
+    bad = good.clone()
+    bad[1] = TINY.vocab_size
+    with pytest.raises(LlgenError, match="a replica failed: index out of range"):
+        replicas.add(bad, good, 1.0)
+    assert replicas.add(good, good, 1.0) > 0.0
+
+
+def test_a_replica_that_was_killed_is_missed(replicas: Replicas) -> None:
+    tokens = torch.zeros(2, 8, dtype=torch.long)
+    replicas.add(tokens, tokens, 1.0)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(LlgenError, match=r"a replica ended \(exit code -9\)"):
+        replicas.add(tokens, tokens, 1.0)
 
 
 def test_accumulation_equals_a_larger_batch() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from . import plots_days, plots_friends, plots_things
 from .dice import Dice
 from .teller import Teller
+from .words import ALL_NAMES
 from .world import World
 
 PLOTS = plots_things.PLOTS + plots_friends.PLOTS + plots_days.PLOTS
@@ -27,16 +28,20 @@ class Story:
     world: World
 
 
-def tell_story(dice: Dice) -> Story:
-    """Play one plot, chosen by the dice."""
-    tell = Teller(dice)
+def tell_story(dice: Dice, names: int = ALL_NAMES) -> Story:
+    """Play one plot, chosen by the dice; `names` as in `stories`."""
+    tell = Teller(dice, names)
     plot = dice.pick(PLOTS)
     plot(tell)
     return Story(tell.text(), plot.__name__, tell.world)
 
 
-def stories(seed: int) -> Iterator[str]:
-    """The stories of a seed, without end; the same on every platform and Python version."""
+def stories(seed: int, names: int = ALL_NAMES) -> Iterator[str]:
+    """The stories of a seed, without end; the same on every platform and Python version.
+
+    Of girls, boys, and animals of either sex there are `names` each: at least 3, at most 8. The fewer, the sooner a
+    model has learned to keep them apart.
+    """
     dice = Dice(seed)
     while True:
-        yield tell_story(dice).text
+        yield tell_story(dice, names).text

@@ -38,7 +38,7 @@ def somebody(tell: Teller, animal: bool, female: bool) -> Character:
     taken_kinds = [who.kind for who in tell.world.where]
     if animal and kind in taken_kinds:
         kind = tell.dice.pick_other(ANIMAL_KINDS, *taken_kinds)
-    return Character(tell.dice.pick_other(names, *taken), kind, female)
+    return Character(tell.dice.pick_other(names[: tell.names], *taken), kind, female)
 
 
 def begin(tell: Teller, place: Place | None = None) -> Character:

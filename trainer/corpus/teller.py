@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from .dice import Dice
-from .words import HOME, Character, Place
+from .words import ALL_NAMES, HOME, Character, Place
 from .world import World
 
 _SUBJECT = re.compile(r"\{(?P<name>\w+)(\.[Hh]e)?\} (?!and )")
@@ -21,6 +21,8 @@ class Teller:
     """The story so far. `words` maps the short names that wordings use (`{h}` the hero) to what they stand for."""
 
     dice: Dice
+    names: int = ALL_NAMES
+    """How many names of each kind somebody may bear."""
     world: World = field(default_factory=World)
     words: dict[str, object] = field(default_factory=dict)
     paragraphs: list[list[str]] = field(default_factory=lambda: [[]])

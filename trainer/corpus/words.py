@@ -63,6 +63,8 @@ GIRLS = ("Lily", "Mia", "Anna", "Sara", "Zoe", "Ruby", "Nora", "Ella")
 BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Tim", "Jack", "Finn")
 SHE_ANIMALS = ("Dot", "Coco", "Daisy", "Penny", "Tilly", "Molly", "Bella", "Poppy")
 HE_ANIMALS = ("Pip", "Bobo", "Rusty", "Buddy", "Teddy", "Oscar", "Milo", "Fuzzy")
+ALL_NAMES = len(GIRLS)
+"""Of each kind."""
 NAMES = GIRLS + BOYS + SHE_ANIMALS + HE_ANIMALS
 ANIMAL_KINDS = ("rabbit", "bear", "fox", "mouse", "cat", "dog", "pig", "duck", "frog", "squirrel", "hedgehog", "goat")
 ELDER_KINDS = ("owl", "turtle", "crow", "goose", "donkey", "horse")
