@@ -54,15 +54,18 @@ def build(
     directory: Path,
     *,
     prefix: str | None = None,
+    prefill: int | None = None,
     progress: Progress = lambda what: None,
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
+
+    `prefill` is how many positions are evaluated together, None what suits the target.
 
     Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
     promises.
     """
     progress("generating C")
-    generation = generate(source, target, prefix=prefix)
+    generation = generate(source, target, prefix=prefix, prefill=prefill)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
     expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
@@ -139,6 +142,7 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
         "kv": generation.model.kv,
         "context": generation.model.context,
         "isa": generation.kernels.isa,
+        "prefill": generation.memory.positions,
         "digest": expected.digest_hex,
         "digest_positions": len(expected.tokens),
         "ram_bytes": generation.memory.ram_bytes,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llgen.targets.schema import Target
 
 from . import __version__, literals, numerics
-from .kernels import KernelSet
+from .kernels import KernelSet, Tile
 from .machine import (
     MachineWords,
     compile_flags,
@@ -19,7 +19,8 @@ from .machine import (
     ticks_a_second,
 )
 from .pack import Packed
-from .plan import STEPS, WORD_ROOM, MemoryPlan, operand_elements, round_up
+from .plan import STEPS, WORD_ROOM, BlockPlan, MemoryPlan, operand_elements, round_up
+from .numerics import LANES
 from .quantize import KINDS, QuantModel
 from .tokenizer_tables import TokenizerTables
 
@@ -63,6 +64,26 @@ class MatrixWords:
     has_multipliers: bool
     """Of some layer, at least."""
     always_multipliers: bool
+
+
+@dataclass(frozen=True)
+class TileWords:
+    """Sums that a kernel keeps in registers, positions times vectors of rows."""
+
+    width: int
+    positions: Sequence[int]
+    height: int
+    vectors: Sequence[int]
+    wide: bool = False
+    """It takes vectors of 16 bits."""
+
+
+@dataclass(frozen=True)
+class ShapeWords:
+    """Tiles of so many positions: the height that is best first, then those for what rows are left."""
+
+    width: int
+    parts: Sequence[TileWords]
 
 
 @dataclass(frozen=True)
@@ -144,6 +165,17 @@ class CodegenContext:
     whole_weight_levels: int
     smallest_step: str
     chunk: int
+    blocks: bool
+    """Several positions are evaluated together."""
+    float_products: bool
+    """Products of float32 matrices, the keys and values of attention among them."""
+    float_tiles: Sequence[ShapeWords]
+    int_tiles: Sequence[TileWords]
+    four_tiles: Sequence[TileWords]
+    wide_tiles: bool
+    """Some of the integer tiles take vectors of 16 bits."""
+    four_step: int
+    """Columns that the kernel for 4-bit weights takes at once."""
     tied: bool
     has_final_gain: bool
     classifier: str
@@ -248,6 +280,13 @@ def name(
         whole_weight_levels=numerics.WEIGHT_LEVELS,
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
         chunk=numerics.CHUNK,
+        blocks=memory.block is not None,
+        float_products=not model.is_integer or model.kv == "f32",
+        float_tiles=[_shape(tile) for tile in kernels.float_tiles],
+        int_tiles=[_tile(tile, wide=kernels.wide_tiles and tile.positions > 1) for tile in kernels.int_tiles],
+        wide_tiles=kernels.wide_tiles,
+        four_tiles=[_tile(tile) for tile in kernels.four_tiles],
+        four_step=kernels.four_step,
         tied=model.classifier is None,
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",
@@ -336,7 +375,34 @@ def _private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet
     if model.kv == "q8":
         constants |= {"HEAD_COLUMNS": memory.head_columns, "HEAD_PADDED": memory.head_padded}
         constants["VALUE_POSITIONS"] = round_up(model.context, 2)
+    if memory.block is not None:
+        constants |= _block_constants(memory.block, model, kernels)
     return _aligned((name, str(value), "") for name, value in constants.items())
+
+
+def _block_constants(block: BlockPlan, model: QuantModel, kernels: KernelSet) -> dict[str, int]:
+    constants = {
+        "PREFILL": block.positions,
+        "ATTEND_ROWS": block.attend_rows,
+        "ATTEND_UNITS": block.attend_units,
+        "SCORES": block.scores,
+    }
+    if model.is_integer:
+        constants["OPERAND"] = block.operand
+    if model.kv == "q8":
+        constants["WEIGHTS"] = round_up(model.context, LANES)
+    if model.kv == "f32":
+        constants |= {"HEAD_ROOM": block.head_room, "KEY_ROWS": kernels.block_rows(False)}
+    return constants
+
+
+def _tile(tile: Tile, *, wide: bool = False) -> TileWords:
+    return TileWords(tile.positions, range(tile.positions), tile.vectors, range(tile.vectors), wide)
+
+
+def _shape(tile: Tile) -> ShapeWords:
+    heights = [height for height in (8, 4, 2, 1) if height <= tile.vectors]
+    return ShapeWords(tile.positions, [_tile(replace(tile, vectors=height)) for height in heights])
 
 
 def _members(memory: MemoryPlan) -> list[Named]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from llgen.targets.schema import Target
 
+from .blocking import positions_of_block
 from .config import ModelConfig
 from .errors import LlgenError
 from .fit import CODE_BYTES, require_fit
@@ -31,7 +32,8 @@ class Estimate:
 def estimate(model: QuantModel, target: Target) -> Estimate:
     """Plan a model. Without a vocabulary the flash is stated without the tokenizer's tables."""
     kernels = select(target.isa)
-    memory = plan(model, kernels, 0 if model.vocabulary is None else tabulate(model.vocabulary).size)
+    tokenizer_bytes = 0 if model.vocabulary is None else tabulate(model.vocabulary).size
+    memory = plan(model, kernels, tokenizer_bytes, positions_of_block(model, kernels, target))
     complaint = None
     try:
         require_fit(model, kernels, memory, target)

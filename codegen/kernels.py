@@ -10,6 +10,15 @@ from .matrix import GROUP
 
 
 @dataclass(frozen=True)
+class Tile:
+    """Sums that stay in registers while a block of positions is multiplied."""
+
+    positions: int
+    vectors: int
+    """Of rows: float32 vectors, or accumulators of whole sums."""
+
+
+@dataclass(frozen=True)
 class KernelSet:
     """The vector instructions that the generated C uses, and the layout of weights made for them.
 
@@ -46,6 +55,14 @@ class KernelSet:
     """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
     paired_rows: bool = False
     """Weights lie as the DSP extension of Cortex-M takes them: those of two rows, or four of 4 bits, in 16 bits."""
+    float_tiles: tuple[Tile, ...] = (Tile(4, 2), Tile(2, 4), Tile(1, 4))
+    """Of float32 products, the most positions first; a block is divided among them."""
+    int_tiles: tuple[Tile, ...] = (Tile(2, 2), Tile(1, 4))
+    """Of 8-bit matrices."""
+    wide_tiles: bool = False
+    """Those of several positions multiply vectors of 16 bits, kept besides those of `int_bytes`."""
+    four_tiles: tuple[Tile, ...] = (Tile(2, 2), Tile(1, 4))
+    """Of 4-bit matrices."""
 
     def block_rows(self, integer: bool) -> int:
         """Output rows whose weights are stored side by side."""
@@ -53,11 +70,31 @@ class KernelSet:
 
 
 _SCALAR = KernelSet("scalar", lanes=1, accumulators=8, int_isa="scalar", int_lanes=1, int_accumulators=4)
-_SERIAL = replace(_SCALAR, int_isa="serial", int_lanes=4, int_accumulators=1)
+_ONE_ACCUMULATOR = (Tile(2, 1), Tile(1, 1))
+_SERIAL = replace(
+    _SCALAR,
+    int_isa="serial",
+    int_lanes=4,
+    int_accumulators=1,
+    int_tiles=_ONE_ACCUMULATOR,
+    four_tiles=_ONE_ACCUMULATOR,
+)
 _SOFT = replace(_SERIAL, isa="soft", soft_float=True)
 _NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, int_accumulators=4)
 
-_AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, int_accumulators=4, int_mix=8)
+_AVX2 = KernelSet(
+    "avx2",
+    lanes=8,
+    accumulators=4,
+    int_isa="avx2",
+    int_lanes=8,
+    int_accumulators=4,
+    int_mix=8,
+    float_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4)),
+    int_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
+    wide_tiles=True,
+    four_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
+)
 
 _KERNEL_SETS = {
     "scalar": _SCALAR,
@@ -67,8 +104,19 @@ _KERNEL_SETS = {
     "dsp": replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True),
     "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),
     "avx2": _AVX2,
-    "avxvnni": replace(_AVX2, int_isa="avxvnni", biased=True),
-    "avx512vnni": replace(_AVX2, int_isa="avx512vnni", int_lanes=16, int_accumulators=2, biased=True),
+    "avxvnni": replace(
+        _AVX2, int_isa="avxvnni", biased=True, wide_tiles=False, int_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4))
+    ),
+    "avx512vnni": replace(
+        _AVX2,
+        int_isa="avx512vnni",
+        int_lanes=16,
+        int_accumulators=2,
+        biased=True,
+        wide_tiles=False,
+        int_tiles=(Tile(8, 2), Tile(2, 2), Tile(1, 2)),
+        four_tiles=(Tile(8, 1), Tile(2, 2), Tile(1, 2)),
+    ),
     "neon": _NEON,
     "neon64": replace(_NEON, isa="neon64"),
     "dotprod": replace(_NEON, isa="neon64", int_isa="dotprod"),
@@ -82,6 +130,8 @@ _KERNEL_SETS = {
         int_accumulators=4,
         int_columns=16,
         int_step=16,
+        int_tiles=(Tile(1, 4),),
+        four_tiles=(Tile(1, 4),),
     ),
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from llgen.targets.schema import Target
 
 from . import literals
+from .blocking import positions_of_block
 from .checkpoint import Checkpoint
 from .context import CodegenContext, name
 from .kernels import KernelSet, select
@@ -51,13 +52,23 @@ def quantized(
 
 
 def generate(
-    source: Checkpoint | QuantModel, target: Target, *, prefix: str | None = None, trace: bool = False
+    source: Checkpoint | QuantModel,
+    target: Target,
+    *,
+    prefix: str | None = None,
+    prefill: int | None = None,
+    trace: bool = False,
 ) -> Generation:
-    """Run all pure stages; touches no disk. A checkpoint is built as it is, in float32."""
+    """Run all pure stages; touches no disk. A checkpoint is built as it is, in float32.
+
+    `prefill` is how many positions are evaluated together; None chooses (`positions_of_block`, which says what it
+    raises).
+    """
     model = source if isinstance(source, QuantModel) else quantized(source)
     kernels = select(target.isa)
     tables = None if model.vocabulary is None else tabulate(model.vocabulary)
-    memory = plan(model, kernels, 0 if tables is None else tables.size)
+    positions = positions_of_block(model, kernels, target, prefill)
+    memory = plan(model, kernels, 0 if tables is None else tables.size, positions)
     packed = pack(model, kernels)
     p = literals.prefix(prefix or model.name)
     sources = _model_sources(p, tables is not None, packed.tensors)

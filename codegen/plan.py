@@ -34,6 +34,9 @@ STEPS = (
 WORD_ROOM = 64
 """Tokens behind the context's, so that the last word of a prompt has room while its characters are being merged."""
 
+# Rows a power of two apart would all fall into the same few places of a cache.
+_APART = 16
+
 # Sizes are compile-time constants of 32-bit targets too.
 _MAX_BYTES = (1 << 31) - 1
 
@@ -71,6 +74,26 @@ class Member:
 
 
 @dataclass(frozen=True)
+class BlockPlan:
+    """Sizes of what belongs to a block of positions."""
+
+    positions: int
+    """Evaluated together at most."""
+    attend_rows: int
+    """Queries of a KV head whose scores are computed together."""
+    attend_units: int
+    """KV heads that have room of their own, so that they could be worked on at once."""
+    scores: int
+    """From one query's scores to the next one's, in floats."""
+    head_room: int
+    """A head's elements in whole vectors."""
+    operand_rows: int
+    """Vectors of whole numbers that there is room for: the positions' or, during attention, the queries'."""
+    operand: int
+    """Elements of such a vector."""
+
+
+@dataclass(frozen=True)
 class MemoryPlan:
     """The sizes of everything that generated code keeps; counts are elements unless they say bytes."""
 
@@ -90,18 +113,25 @@ class MemoryPlan:
     """A head's elements in the key cache: in whole steps of the integer kernel, when that is what reads it"""
     head_padded: int
     """A head's elements in the value cache."""
+    block: BlockPlan | None
+    """What several positions at a time take; None: they are evaluated one by one."""
     ram_bytes: int
     """sizeof of the state: all the RAM that generated code uses, stack apart."""
     sections: Mapping[str, int]
     """Bytes of read-only data by what they hold; code is not among them."""
 
     @property
+    def positions(self) -> int:
+        """Evaluated together at most."""
+        return 1 if self.block is None else self.block.positions
+
+    @property
     def rodata_bytes(self) -> int:
         return sum(self.sections.values())
 
 
-def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> MemoryPlan:
-    """Place every buffer.
+def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positions: int = 1) -> MemoryPlan:
+    """Place every buffer, for blocks of so many positions.
 
     Raises LlgenError (does not fit) when the state or a matrix is larger than a 32-bit target can address.
     """
@@ -111,22 +141,36 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
     qkv_padded = round_up(config.q_dim + 2 * config.kv_dim, rows)
     vocab_padded = round_up(config.vocab_size, rows)
     whole_cache = model.kv == "q8"
-    context_padded = round_up(model.context, math.lcm(rows, LANES) if whole_cache else LANES)
-    demands = [
-        _demand("x", dim_padded, "embed", "final_norm"),
-        _demand("n", dim_padded, "attention_norm", "classify"),
-        _demand("qkv", qkv_padded, "wqkv", "attend"),
+    whole_groups = rows if whole_cache else kernels.block_rows(False) if positions > 1 else 1
+    context_padded = round_up(model.context, math.lcm(whole_groups, LANES))
+    head_columns = round_up(config.head_dim, kernels.int_step) if whole_cache else config.head_dim
+    head_padded = round_up(config.head_dim, kernels.int_mix) if whole_cache else config.head_dim
+    block = _block(model, kernels, positions, context_padded, head_columns) if positions > 1 else None
+    attention = [
         _demand("scores", context_padded, "attend", "attend"),
         _demand("mixed", config.q_dim + kernels.lanes, "attend", "wo"),
-        _demand("h", 2 * hidden_padded, "w13", "w2"),
+    ]
+    if block is not None:
+        queries = block.attend_units * block.attend_rows
+        attention = [
+            _demand("scores", queries * block.scores, "attend", "attend"),
+            _demand("queries", queries * block.head_room, "attend", "attend"),
+            _demand("mixed", positions * config.q_dim, "attend", "wo"),
+        ]
+    demands = [
+        _demand("x", positions * dim_padded, "embed", "final_norm"),
+        _demand("n", (1 if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
+        _demand("qkv", positions * qkv_padded, "wqkv", "attend"),
+        *attention,
+        _demand("h", positions * 2 * hidden_padded, "w13", "w2"),
         _demand("odds", vocab_padded, "sample", "sample"),
     ]
     if model.is_integer and model.final_gain is None:
         demands = [demand for demand in demands if demand.name != "n"]  # x is quantised as it is
+    if whole_cache:
+        demands = [demand for demand in demands if demand.name != "queries"]  # they are whole numbers
     buffers = place(demands)
-    head_columns = round_up(config.head_dim, kernels.int_step) if whole_cache else config.head_dim
-    head_padded = round_up(config.head_dim, kernels.int_mix) if whole_cache else config.head_dim
-    members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded)
+    members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded, block)
     ram_bytes = sum(member.bytes for member in members) + 2 * 4
     sections = {name: size for name, size in _sections(model, kernels).items() if size}
     if tokenizer_bytes:
@@ -149,6 +193,7 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0) -> Mem
         context_padded=context_padded,
         head_columns=head_columns,
         head_padded=head_padded,
+        block=block,
         ram_bytes=ram_bytes,
         sections=sections,
     )
@@ -162,6 +207,7 @@ def _members(
     context_padded: int,
     head_columns: int,
     head_padded: int,
+    block: BlockPlan | None,
 ) -> tuple[Member, ...]:
     config = model.config
     heads = config.n_layers * config.n_kv_heads
@@ -179,19 +225,46 @@ def _members(
         ]
     members += [_member("arena", "float", arena), _member("logits", "float", vocab_padded)]
     if model.is_integer:
-        columns = max(config.dim, config.q_dim, config.hidden_dim, head_columns)
+        row = _operand_row(model, kernels, head_columns)
+        operands, units = (1, 1) if block is None else (block.operand_rows, block.attend_units)
         element = "int8_t" if kernels.int_bytes == 1 else "int16_t"
+        if block is not None:
+            members.append(_member("scales", "float", operands))
+            if kernels.biased:
+                members.append(_member("starts", "int32_t", operands))
+            if kernels.wide_tiles:
+                members.append(_member("wide", "int16_t", operands * row))
         if model.kv == "q8":
-            members.append(_member("weights", "int16_t", round_up(model.context, 2)))
-        members.append(_member("operand", element, operand_elements(columns, kernels)))
+            members.append(_member("weights", "int16_t", units * round_up(model.context, 2 if block is None else LANES)))
+        members.append(_member("operand", element, operands * row))
         if model.has_four_bits:
-            members.insert(-1, _member("offsets", "int16_t", operand_elements(columns, kernels) // GROUP))
+            members.insert(-1, _member("offsets", "int16_t", operands * row // GROUP))
     if model.kv == "q8":
         members += [
             _member("keys", "int8_t", heads * context_padded * head_columns),
             _member("values", "int8_t", heads * round_up(model.context, 2) * head_padded),
         ]
     return tuple(members)
+
+
+def _block(model: QuantModel, kernels: KernelSet, positions: int, context_padded: int, head_columns: int) -> BlockPlan:
+    attend_rows = (kernels.int_tiles if model.kv == "q8" else kernels.float_tiles)[0].positions
+    units = model.config.n_kv_heads
+    return BlockPlan(
+        positions=positions,
+        attend_rows=attend_rows,
+        attend_units=units,
+        scores=context_padded + _APART,
+        head_room=round_up(model.config.head_dim, kernels.lanes),
+        operand_rows=max(positions, units * attend_rows),
+        operand=_operand_row(model, kernels, head_columns),
+    )
+
+
+def _operand_row(model: QuantModel, kernels: KernelSet, head_columns: int) -> int:
+    """Elements of an integer vector that serves every product, attention's among them."""
+    config = model.config
+    return operand_elements(max(config.dim, config.q_dim, config.hidden_dim, head_columns), kernels)
 
 
 def operand_elements(columns: int, kernels: KernelSet) -> int:

@@ -59,7 +59,7 @@ def render(context: CodegenContext, kernels: KernelSet, tensors: Sequence[Packed
         f"{p}.h": "model.h.j2",
         f"{p}.c": "model.c.j2",
         f"{p}_internal.h": "internal.h.j2",
-        f"{p}_forward.c": "forward.c.j2",
+        f"{p}_forward.c": "forward_block.c.j2" if context.blocks else "forward.c.j2",
         "main.c": "trace_main.c.j2" if context.trace else "main.c.j2",
         "Makefile": "Makefile.j2",
         "README.md": "README.md.j2",

@@ -57,7 +57,7 @@ class Soft:
 
     def __init__(self, isa: str, folder: Path) -> None:
         target = load_target("generic").model_copy(update={"isa": (isa,)})
-        generation = generate(quantized(random_checkpoint(ODD), "q8"), target)
+        generation = generate(quantized(random_checkpoint(ODD), "q8"), target, prefill=1)
         words = vars(generation.context)
         parts = {
             name: environment().get_template(f"kernels/{name}.c.j2").render(words)
@@ -195,7 +195,7 @@ def test_the_plan_knows_what_is_packed(isa):
 def test_kernels_for_parts_without_a_float_unit_are_whole_numbers_only():
     """An operator on floats in a hot loop would call the compiler's function."""
     target = load_target("generic").model_copy(update={"isa": ("soft",)})
-    generation = generate(quantized(random_checkpoint(ODD), "q8"), target)
+    generation = generate(quantized(random_checkpoint(ODD), "q8"), target, prefill=1)
     text = generation.files["odd_forward.c"].decode()
     product = text[text.index("static void product(") : text.index("static void product_add(")]
     assert "scaled(" in product

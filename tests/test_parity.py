@@ -193,8 +193,8 @@ def sabotage(monkeypatch, old, new):
             0,
             "swiglu",
         ),
-        ("1.0f / total", "1.0f / (total + 1e-6f)", 0, "attention"),
-        ("n[i] *= odd_final_gain.values[i];", "n[i] += odd_final_gain.values[i];", -1, "final_norm"),
+        ("1.0f / totals[i]", "1.0f / (totals[i] + 1e-6f)", 0, "attention"),
+        ("[i] *= odd_final_gain.values[i];", "[i] += odd_final_gain.values[i];", -1, "final_norm"),
     ],
 )
 def test_the_first_difference_is_named(monkeypatch, old, new, layer, tensor):

@@ -71,12 +71,13 @@ def test_bare_package_names_are_never_imported():
 # ------------------------------------------------------------------------------------------------------------ golden
 
 
-def golden_text() -> str:
+def golden_text(prefill: int) -> str:
     """All generated text for a tiny model, the rows of numbers and bytes left out."""
     vocabulary = trained_vocabulary()
     shape = {"dim": 8, "hidden_dim": 12, "n_heads": 2, "n_kv_heads": 1, "head_dim": 4, "max_seq_len": 16}
     config = ODD.__class__(**{**ODD.__dict__, **shape, "vocab_size": len(vocabulary), "tied": True})
-    generation = generate(random_checkpoint(config, name="tiny", vocabulary=vocabulary), load_target("generic"))
+    checkpoint = random_checkpoint(config, name="tiny", vocabulary=vocabulary)
+    generation = generate(checkpoint, load_target("generic"), prefill=prefill)
     skipped = {"main.c", "port.c", "README.md", "Makefile", "tiny.h", "tiny_simd.h", "tiny_tokenizer.c", "tiny.c"}
     parts = []
     for path, content in sorted(generation.files.items()):
@@ -88,9 +89,10 @@ def golden_text() -> str:
     return re.sub(r"llgen \d+\.\d+\.\d+", "llgen X.Y.Z", text).replace(generation.model.sha256, "SHA256")
 
 
-def test_golden(request):
-    path = Path(__file__).parent / "golden" / "tiny.txt"
-    text = golden_text()
+@pytest.mark.parametrize("prefill", [1, 8])
+def test_golden(request, prefill):
+    path = Path(__file__).parent / "golden" / f"tiny_{prefill}.txt"
+    text = golden_text(prefill)
     if request.config.getoption("--update-golden"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from llgen.codegen.blocking import MOST_POSITIONS
 from llgen.codegen.build import Build, build
 from llgen.codegen.quantized import read_model
 from llgen.targets.schema import load_target
@@ -32,6 +33,11 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@click.option(
+    "--prefill",
+    type=click.IntRange(1, MOST_POSITIONS),
+    help="Positions of a prompt to evaluate together: faster, for more RAM.  [default: 1 on microcontrollers]",
+)
 @json_option
 def command(
     model: Path,
@@ -41,6 +47,7 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    prefill: int | None,
     as_json: bool,
 ) -> None:
     """Generate C for MODEL, a model directory, and compile it with zig.
@@ -51,7 +58,7 @@ def command(
     with spinner("loading") as progress:
         source = read_model(model, scheme, kv, context)
         directory = output or Path(f"{source.name}-{facts.name}")
-        result = build(source, facts, directory, prefix=prefix, progress=progress)
+        result = build(source, facts, directory, prefix=prefix, prefill=prefill, progress=progress)
     if as_json:
         answer(_as_json(result))
     else:
@@ -62,6 +69,7 @@ def _as_json(result: Build) -> dict[str, object]:
     keys = ("model", "target", "scheme", "kv", "digest", "flash_bytes", "ram_bytes", "stack_bytes")
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
+        "prefill": result.facts["prefill"],
         "code_bytes": result.facts["code_bytes"],
         "rodata_bytes": result.facts["rodata_bytes"],
         "digest_positions": result.facts["digest_positions"],
@@ -83,7 +91,8 @@ def _tell(result: Build) -> None:
         f"flash  {kib(facts['flash_bytes'])}"
         + (f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else "")
     )
-    say(f"RAM    {kib(facts['ram_bytes'])}")
+    together = f", {facts['prefill']} positions of a prompt at a time" if facts["prefill"] > 1 else ""
+    say(f"RAM    {kib(facts['ram_bytes'])}{together}")
     if facts["stack_bytes"] is not None:
         say(f"stack  {facts['stack_bytes']:,} bytes at most")
     say(f"digest {facts['digest']} over {facts['digest_positions']} positions: `llgen check` proves it")

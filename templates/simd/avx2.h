@@ -1,5 +1,6 @@
 /* Vectors of eight float32: AVX2. The attribute lets the file compile without -mavx2. */
 #include <immintrin.h>
+#include <stdint.h>
 
 #define V_LANES 8
 #define V_KERNEL __attribute__((target("avx2")))
@@ -23,11 +24,21 @@ V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
     return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), a);
 }
 
-/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
-V_INLINE v_f32 v_pow2(v_f32 a)
+/* a 2^n for a about 1: the whole number n stands in the low bits, for it comes plus 1.5 * 2^23 */
+V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n)
 {
-    return _mm256_castsi256_ps(
-        _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(a), 23), _mm256_set1_epi32(0x3F800000)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+}
+
+/* Whole numbers, rounded to the nearest floats */
+V_INLINE v_f32 v_whole(const int32_t *from) { return _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)from)); }
+
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a)
+{
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
 V_INLINE float v_sqrt1(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }

@@ -38,6 +38,36 @@ V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
 
 V_INLINE void i_store(int32_t *to, i_acc sum) { _mm256_storeu_si256((__m256i *)(void *)to, sum); }
 
+/* For several vectors x, of 16 bits: widening eight rows once serves them all, and is less work than moving signs for
+ * each. Two partial sums of each of I_ROWS rows. */
+typedef struct i_wide { __m256i low, high; } i_wide;
+
+V_INLINE i_wide i_wide_zero(void) { return (i_wide){ _mm256_setzero_si256(), _mm256_setzero_si256() }; }
+
+/* sum += four columns of eight rows */
+V_INLINE i_wide i_wide_quad(i_wide sum, const int8_t *w, const int16_t *x)
+{
+    int64_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    __m256i columns = _mm256_set1_epi64x(four);
+    __m256i low = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)w));
+    __m256i high = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(w + 16)));
+    sum.low = _mm256_add_epi32(sum.low, _mm256_madd_epi16(low, columns));
+    sum.high = _mm256_add_epi32(sum.high, _mm256_madd_epi16(high, columns));
+    return sum;
+}
+
+/* sum += eight columns of eight rows: four at w, four at w + next */
+V_INLINE i_wide i_wide_dot(i_wide sum, const int8_t *w, size_t next, const int16_t *x)
+{
+    return i_wide_quad(i_wide_quad(sum, w, x), w + next, x + 4);
+}
+
+V_INLINE void i_wide_store(int32_t *to, i_wide sum)
+{
+    i_store(to, _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum.low, sum.high), 0xD8));
+}
+
 /* Sums of I_ROWS rows of 4-bit weights; and of a group of 32 columns of them, two of 16 bits a row: 16 products of
  * 15 * 127 fit, and the offset as well. A byte holds two weights, each plus 8: one of the first four columns in its
  * low half, one of the next four in its high half. */
@@ -71,6 +101,7 @@ V_INLINE void i_store_rows(int32_t *to, i_rows rows) { i_store(to, rows); }
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
     __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 4
     for (size_t i = 0; i < pairs; i++, values += next) {
         __m256i both = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)values));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(both, i_four(weights + 2 * i)));

@@ -60,6 +60,7 @@ V_INLINE void i_store_rows(int32_t *to, i_rows rows) { i_store(to, rows); }
 V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t pairs)
 {
     __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 4
     for (size_t i = 0; i < pairs; i++, values += next) {
         int32_t pair;
         __builtin_memcpy(&pair, weights + 2 * i, sizeof pair);

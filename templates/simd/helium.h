@@ -1,6 +1,7 @@
 /* Vectors of four float32: Helium, the vector extension of ARMv8.1-M. It has no division; that goes lane by lane.
  * Never vfmaq: a fused product has other bits. */
 #include <arm_mve.h>
+#include <stdint.h>
 
 #define V_LANES 4
 #define V_KERNEL
@@ -31,11 +32,16 @@ V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
     return vpselq_f32(a, vdupq_n_f32(0.0f), vcmpgeq_f32(x, limit));
 }
 
-/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
-V_INLINE v_f32 v_pow2(v_f32 a)
+/* a 2^n for a about 1: the whole number n stands in the low bits, for it comes plus 1.5 * 2^23 */
+V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n)
 {
-    uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(a), 23);
-    return vreinterpretq_f32_u32(vaddq_u32(exponent, vdupq_n_u32(0x3F800000)));
+    return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(a), vshlq_n_u32(vreinterpretq_u32_f32(n), 23)));
 }
+
+/* Whole numbers, rounded to the nearest floats */
+V_INLINE v_f32 v_whole(const int32_t *from) { return vcvtq_f32_s32(vldrwq_s32(from)); }
+
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a) { return vmaxnmvq_f32(vgetq_lane_f32(a, 0), a); }
 
 V_INLINE float v_sqrt1(float a) { return __builtin_sqrtf(a); }

@@ -1,6 +1,7 @@
 /* Vectors of four float32: NEON of ARMv7, which has neither division nor square root; those go lane by lane through
  * VFP, for the estimate instructions would change bits. Never vmlaq: compilers may fuse it. */
 #include <arm_neon.h>
+#include <stdint.h>
 
 #define V_LANES 4
 #define V_KERNEL
@@ -31,11 +32,20 @@ V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
     return vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(x, limit), vreinterpretq_u32_f32(a)));
 }
 
-/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
-V_INLINE v_f32 v_pow2(v_f32 a)
+/* a 2^n for a about 1: the whole number n stands in the low bits, for it comes plus 1.5 * 2^23 */
+V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n)
 {
-    uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(a), 23);
-    return vreinterpretq_f32_u32(vaddq_u32(exponent, vdupq_n_u32(0x3F800000)));
+    return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(a), vshlq_n_u32(vreinterpretq_u32_f32(n), 23)));
+}
+
+/* Whole numbers, rounded to the nearest floats */
+V_INLINE v_f32 v_whole(const int32_t *from) { return vcvtq_f32_s32(vld1q_s32(from)); }
+
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a)
+{
+    float32x2_t two = vmax_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(vpmax_f32(two, two), 0);
 }
 
 V_INLINE float v_sqrt1(float a) { return __builtin_sqrtf(a); }

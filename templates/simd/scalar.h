@@ -20,12 +20,7 @@ V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return a > b ? a : b; }
 /* a where x >= limit, else 0; 0 where x is not a number */
 V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit) { return x >= limit ? a : 0.0f; }
 
-/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
-V_INLINE v_f32 v_pow2(v_f32 a)
-{
-    union { float value; uint32_t bits; } pun = { a };
-    pun.bits = (pun.bits << 23) + UINT32_C(0x3F800000);
-    return pun.value;
-}
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a) { return a; }
 
 V_INLINE float v_sqrt1(float a) { return __builtin_sqrtf(a); }

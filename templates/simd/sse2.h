@@ -1,5 +1,6 @@
 /* Vectors of four float32: SSE2, which every x86-64 has. */
 #include <emmintrin.h>
+#include <stdint.h>
 
 #define V_LANES 4
 #define V_KERNEL
@@ -20,10 +21,20 @@ V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return _mm_max_ps(a, b); }
 /* a where x >= limit, else 0; 0 where x is not a number */
 V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit) { return _mm_and_ps(_mm_cmpge_ps(x, limit), a); }
 
-/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
-V_INLINE v_f32 v_pow2(v_f32 a)
+/* a 2^n for a about 1: the whole number n stands in the low bits, for it comes plus 1.5 * 2^23 */
+V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n)
 {
-    return _mm_castsi128_ps(_mm_add_epi32(_mm_slli_epi32(_mm_castps_si128(a), 23), _mm_set1_epi32(0x3F800000)));
+    return _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a), _mm_slli_epi32(_mm_castps_si128(n), 23)));
+}
+
+/* Whole numbers, rounded to the nearest floats */
+V_INLINE v_f32 v_whole(const int32_t *from) { return _mm_cvtepi32_ps(_mm_loadu_si128((const __m128i *)(const void *)from)); }
+
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a)
+{
+    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps(a, a, 1)));
 }
 
 V_INLINE float v_sqrt1(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }

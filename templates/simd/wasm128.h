@@ -1,5 +1,6 @@
 /* Vectors of four float32: WebAssembly's 128-bit SIMD, without the relaxed instructions, whose results may vary. */
 #include <wasm_simd128.h>
+#include <stdint.h>
 
 #define V_LANES 4
 #define V_KERNEL
@@ -20,7 +21,17 @@ V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return wasm_f32x4_max(a, b); }
 /* a where x >= limit, else 0; 0 where x is not a number */
 V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit) { return wasm_v128_and(wasm_f32x4_ge(x, limit), a); }
 
-/* 2^n for a = n + 1.5 * 2^23: the whole number n stands in the low bits of the mantissa */
-V_INLINE v_f32 v_pow2(v_f32 a) { return wasm_i32x4_add(wasm_i32x4_shl(a, 23), wasm_i32x4_splat(0x3F800000)); }
+/* a 2^n for a about 1: the whole number n stands in the low bits, for it comes plus 1.5 * 2^23 */
+V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n) { return wasm_i32x4_add(a, wasm_i32x4_shl(n, 23)); }
+
+/* Whole numbers, rounded to the nearest floats */
+V_INLINE v_f32 v_whole(const int32_t *from) { return wasm_f32x4_convert_i32x4(wasm_v128_load(from)); }
+
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a)
+{
+    a = wasm_f32x4_max(a, wasm_i32x4_shuffle(a, a, 2, 3, 0, 1));
+    return wasm_f32x4_extract_lane(wasm_f32x4_max(a, wasm_i32x4_shuffle(a, a, 1, 0, 3, 2)), 0);
+}
 
 V_INLINE float v_sqrt1(float a) { return __builtin_sqrtf(a); }

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.machine import compile_flags
 from llgen.codegen.pipeline import Generation, generate, quantized
 from llgen.codegen.toolchain import NUMERIC_FLAGS
-from llgen.targets.schema import load_target
+from llgen.targets.schema import Target, load_target
 
 EMIT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
 
@@ -47,9 +48,18 @@ class Library:
     """One model's functions, on one state."""
 
     def __init__(
-        self, checkpoint: Checkpoint, folder: Path, target: str = "x86_64", context: int | None = None
+        self,
+        checkpoint: Checkpoint,
+        folder: Path,
+        target: str | Target = "x86_64",
+        context: int | None = None,
+        *,
+        scheme: str = "f32",
+        kv: str | None = None,
+        prefill: int | None = None,
     ) -> None:
-        self.generation: Generation = generate(quantized(checkpoint, context=context), load_target(target))
+        facts = load_target(target) if isinstance(target, str) else target
+        self.generation: Generation = generate(quantized(checkpoint, scheme, kv, context), facts, prefill=prefill)
         write_files(self.generation, folder)
         path = folder / "library.so"
         sources = list(self.generation.model_sources)
@@ -57,7 +67,8 @@ class Library:
         if tokenizer in sources:
             sources[sources.index(tokenizer)] = "writer.c"
             (folder / "writer.c").write_text(_WRITER.format(p=self.generation.context.p))
-        command = ["gcc", "-O2", "-shared", "-fPIC", *NUMERIC_FLAGS, "-o", str(path), *sources]
+        flags = ["-O2", "-shared", "-fPIC", *NUMERIC_FLAGS, *compile_flags(facts)]
+        command = ["gcc", *flags, "-o", str(path), *sources]
         subprocess.run(command, cwd=folder, check=True)
         self.prefix = self.generation.context.p
         self.library = ctypes.CDLL(str(path))

@@ -25,18 +25,20 @@ from llgen.targets.schema import Target, load_target, target_names
 HOSTED = [name for name in target_names() if load_target(name).runner and load_target(name).stdio == "hosted"]
 # Kernels made for bare machines, in plain C: the machine at hand runs them as well.
 ELSEWHERE = ["soft", "soft_narrow", "serial"]
+BLOCK = 15  # positions: each width of tile has a turn
 WIDEST = 1100  # columns: more than the 512 that the DSP kernel sums up before it takes rows apart
 
 # Reads products as [4 bits?, blocks, columns, bytes of weights] and arrays, and writes the results.
-HARNESS = """
+READER = """
 #include "odd_forward.c"
 #include <stdio.h>
+#include <string.h>
 
 static struct odd state;
 static _Alignas(64) int8_t weights[1 << 18];
 static uint16_t scales[1 << 10];
 static uint8_t multipliers[1 << 14];
-static float x[%(widest)d], out[1 << 10];
+static float x[%(widest)d], out[1 << 10], block[%(prefill)d << 10];
 
 static int take(void *to, size_t size) { return fread(to, 1, size, stdin) == size; }
 
@@ -50,21 +52,38 @@ int main(void)
         if (head[0] && !take(multipliers, rows * ((columns + 31) / 32)))
             return 1;
         matrix w = { weights, scales, head[0] ? multipliers : NULL };
-        product(out, w, operand_of(&state, x, columns), blocks, columns);
-        product_add(out, w, operand_of(&state, x, columns), blocks, columns);
-        fwrite(out, 4, rows, stdout);
+%(product)s        fwrite(out, 4, rows, stdout);
     }
     return 0;
 }
 """
 
 
-def compiled(target: Target, folder: Path) -> tuple[KernelSet, list[str]]:
+ONE_POSITION = """
+        product(out, w, operand_of(&state, x, columns), blocks, columns);
+        product_add(out, w, operand_of(&state, x, columns), blocks, columns);
+"""
+
+# All positions of a block have the same x, and so the same results.
+A_BLOCK = """
+        vectors in = { x, 0 }, to = { block, sizeof out / sizeof *out };
+        product(to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
+        product_add(to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
+        for (size_t t = 0; t < PREFILL; t++)
+            if (t > 0 && memcmp(block + t * to.stride, block, rows * sizeof *block) != 0)
+                return 2;
+        memcpy(out, block, sizeof out);
+"""
+
+
+def compiled(target: Target, folder: Path, prefill: int) -> tuple[KernelSet, list[str]]:
     """The harness around a model of 4 bits; returns the kernels and the command that starts it."""
     config = ODD.__class__(**{**ODD.__dict__, "hidden_dim": WIDEST})
-    generation = generate(quantized(random_checkpoint(config), "q4", "q8"), target)
+    generation = generate(quantized(random_checkpoint(config), "q4", "q8"), target, prefill=prefill)
     write_files(generation, folder)
-    (folder / "harness.c").write_text(HARNESS % {"widest": WIDEST})
+    (folder / "harness.c").write_text(
+        READER % {"widest": WIDEST, "prefill": prefill, "product": ONE_POSITION if prefill == 1 else A_BLOCK}
+    )
     sources = [source for source in generation.model_sources if source != "odd_forward.c"]
     flags = [*NUMERIC_FLAGS, *compile_flags(target), "-O2", "-fno-sanitize=undefined"]
     path = folder / f"harness{target.suffix}"
@@ -119,8 +138,8 @@ def packed(matrix: IntMatrix, x: np.ndarray, kernels: KernelSet) -> bytes:
     return head + weights + scales + x.astype("<f4").tobytes() + multipliers
 
 
-def check(target: Target, folder: Path) -> None:
-    kernels, words = compiled(target, folder)
+def check(target: Target, folder: Path, prefill: int) -> None:
+    kernels, words = compiled(target, folder, prefill)
     generator = np.random.default_rng(7)
     asked, expected = [], []
     for rows, columns in [(1, 1), (3, 6), (5, 31), (4, 64), (33, 36), (7, 172), (70, 97), (9, 513), (2, WIDEST)]:
@@ -137,11 +156,13 @@ def check(target: Target, folder: Path) -> None:
         got = got[rows:]
 
 
+@pytest.mark.parametrize("prefill", [1, BLOCK])
 @pytest.mark.parametrize("name", HOSTED)
-def test_products_equal_numpys(name, runnable, tmp_path):
-    check(runnable(name), tmp_path)
+def test_products_equal_numpys(name, prefill, runnable, tmp_path):
+    check(runnable(name), tmp_path, prefill)
 
 
+@pytest.mark.parametrize("prefill", [1, BLOCK])
 @pytest.mark.parametrize("isa", ELSEWHERE)
-def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, tmp_path):
-    check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path)
+def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, prefill, tmp_path):
+    check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path, prefill)
