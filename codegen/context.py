@@ -18,9 +18,9 @@ from .machine import (
     program_sources,
     ticks_a_second,
 )
+from .numerics import LANES
 from .pack import Packed
 from .plan import STEPS, WORD_ROOM, BlockPlan, MemoryPlan, operand_elements, round_up
-from .numerics import LANES
 from .quantize import KINDS, QuantModel
 from .tokenizer_tables import TokenizerTables
 

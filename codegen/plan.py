@@ -235,7 +235,8 @@ def _members(
             if kernels.wide_tiles:
                 members.append(_member("wide", "int16_t", operands * row))
         if model.kv == "q8":
-            members.append(_member("weights", "int16_t", units * round_up(model.context, 2 if block is None else LANES)))
+            positions = round_up(model.context, 2 if block is None else LANES)
+            members.append(_member("weights", "int16_t", units * positions))
         members.append(_member("operand", element, operands * row))
         if model.has_four_bits:
             members.insert(-1, _member("offsets", "int16_t", operands * row // GROUP))
