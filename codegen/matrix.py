@@ -8,6 +8,7 @@ no order of summation can change them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ GROUP = 32
 LEVELS = {8: (-127, 127), 4: (-8, 7)}
 """The integers that a weight of so many bits may be; -128 never occurs."""
 MAX_MULTIPLIER = 255
+SMALLEST_SCALE = 2.0**-60
+"""Of a row: products with a smaller one could be subnormal."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class FloatMatrix:
     def shape(self) -> tuple[int, int]:
         rows, columns = self.values.shape
         return rows, columns
+
+    def arrays(self) -> dict[str, Array]:
+        """All that it holds, by name."""
+        return {"values": self.values}
 
     def dequantized(self) -> Array:
         """The numbers that the integers stand for."""
@@ -63,6 +70,11 @@ class IntMatrix:
     def shape(self) -> tuple[int, int]:
         rows, columns = self.integers.shape
         return rows, columns
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All that it holds, by name."""
+        held: dict[str, npt.NDArray[Any]] = {"integers": self.integers, "scales": self.scales}
+        return held if self.multipliers is None else held | {"multipliers": self.multipliers}
 
     def widened(self) -> npt.NDArray[np.int32]:
         """The integers times the multipliers of their groups, [rows, columns]."""
@@ -160,9 +172,9 @@ def group_scales(values: Array, importance: Array | None = None) -> tuple[Array,
 def short_scale(scales: npt.NDArray[np.float64] | Array) -> Array:
     """The next number above each scale that 16 bits hold (bfloat16), so that nothing exceeds the levels by it.
 
-    A scale of zero, and one so small that products with it would be subnormal, becomes 2^-60.
+    A scale of zero, and one so small that products with it would be subnormal, becomes SMALLEST_SCALE.
     """
-    bits = np.maximum(scales, 2.0**-60).astype(np.float32).view(np.uint32)
+    bits = np.maximum(scales, SMALLEST_SCALE).astype(np.float32).view(np.uint32)
     rounded: Array = ((bits + np.uint32(0xFFFF)) & np.uint32(0xFFFF0000)).view(np.float32)
     return rounded
 

@@ -7,6 +7,7 @@ what the C and the NumPy reference both compute with.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ class QuantModel:
 
     name: str
     sha256: str
+    """Of its numbers and its tokenizer, `model_sha256`: no two different models have the same."""
     scheme: str
     kv: str
     """How keys and values are kept: f32, or q8, 8 bits with one scale a head vector."""
@@ -173,7 +175,7 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         raise UsageError(f"scheme f32 keeps its keys and values in float32, not {kv}", "--scheme q8")
     return QuantModel(
         name=spec.name,
-        sha256=spec.sha256,
+        sha256=model_sha256(spec.config, matrices, folded.final_gain, spec.vocabulary),
         scheme=scheme,
         kv=kv,
         config=spec.config,
@@ -182,11 +184,27 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         layers=layers_of(matrices, spec.config),
         final_gain=folded.final_gain,
         classifier=matrices.get("classifier"),
-        rope_cos=flush_subnormals(spec.rope_cos),
-        rope_sin=flush_subnormals(spec.rope_sin),
+        rope_cos=spec.rope_cos,
+        rope_sin=spec.rope_sin,
         error=_errors(folded, matrices),
         vocabulary=spec.vocabulary,
     )
+
+
+def model_sha256(
+    config: ModelConfig, matrices: Mapping[str, Matrix], final_gain: Array | None, vocabulary: Vocabulary | None
+) -> str:
+    """A hash of all that decides what a model computes, its cache and context apart, and of its tokenizer."""
+    digest = hashlib.sha256(repr(config).encode())
+    arrays = {f"{name}.{part}": array for name in matrices for part, array in matrices[name].arrays().items()}
+    if final_gain is not None:
+        arrays["final_gain"] = final_gain
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name], arrays[name].dtype.newbyteorder("<")).data)
+    if vocabulary is not None:
+        digest.update(vocabulary.proto)
+    return digest.hexdigest()
 
 
 def layers_of(matrices: Mapping[str, Matrix], config: ModelConfig) -> tuple[QuantLayer, ...]:

@@ -8,7 +8,6 @@ the cache), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of `Q
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from safetensors.numpy import load, save
 from .checkpoint import config_from_hf, config_to_hf, load_checkpoint, write_model_directory
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
-from .matrix import GROUP, LEVELS, IntMatrix, Matrix
+from .matrix import GROUP, LEVELS, SMALLEST_SCALE, IntMatrix, Matrix
+from .numerics import Array, flush_subnormals
 from .pipeline import quantized
-from .quantize import QuantModel, layers_of, matrix_shapes
+from .quantize import QuantModel, layers_of, matrix_shapes, model_sha256
 from .spec import rope_tables
 from .vocabulary import Vocabulary
 
@@ -80,6 +80,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
         raise LlgenError(f"'{directory}' holds no readable quantised model: {error_}", "llgen quantize") from error_
     matrices = {name: _matrix(arrays, name, shape, weights) for name, shape in matrix_shapes(config).items()}
+    final_gain = _gain(arrays, config, weights)
     tokenizer = directory / "tokenizer.model"
     vocabulary = Vocabulary.from_file(tokenizer) if tokenizer.exists() else None
     if vocabulary is not None and len(vocabulary) != config.vocab_size:
@@ -87,14 +88,14 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
     cos, sin = rope_tables(config, context)
     return QuantModel(
         name=directory.resolve().name,
-        sha256=_sha256(arrays, config, vocabulary),
+        sha256=model_sha256(config, matrices, final_gain, vocabulary),
         scheme=scheme,
         kv=cache,
         config=config,
         context=context,
         embedding=matrices["embedding"],
         layers=layers_of(matrices, config),
-        final_gain=arrays.get("final_gain"),
+        final_gain=final_gain,
         classifier=matrices.get("classifier"),
         rope_cos=cos,
         rope_sin=sin,
@@ -106,10 +107,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
 def _arrays(model: QuantModel) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, matrix in model.matrices().items():
-        assert isinstance(matrix, IntMatrix)
-        arrays |= {f"{name}.integers": matrix.integers, f"{name}.scales": matrix.scales}
-        if matrix.multipliers is not None:
-            arrays[f"{name}.multipliers"] = matrix.multipliers
+        arrays |= {f"{name}.{part}": array for part, array in matrix.arrays().items()}
     if model.final_gain is not None:
         arrays["final_gain"] = model.final_gain
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -129,21 +127,20 @@ def _matrix(arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, in
         and (multipliers is None or _is(multipliers, groups, "uint8"))
         and bool(((integers >= low) & (integers <= high)).all())
         and bool((np.isfinite(scales) & (scales.view(np.uint32) & np.uint32(0xFFFF) == 0)).all())
+        and bool((scales >= SMALLEST_SCALE).all())
     )
     if not sound:
         raise LlgenError(f"'{path}' has a matrix '{name}' of another form than its config asks for", "llgen quantize")
     return IntMatrix(integers, scales, multipliers)
 
 
+def _gain(arrays: dict[str, npt.NDArray[Any]], config: ModelConfig, path: Path) -> Array | None:
+    """The last norm's gain, which is there when the embedding is the classifier."""
+    gain = arrays.get("final_gain") if config.tied else None
+    if config.tied and not (gain is not None and _is(gain, (config.dim,), "float32") and np.isfinite(gain).all()):
+        raise LlgenError(f"'{path}' has no sound final_gain of {config.dim} numbers", "llgen quantize makes it anew")
+    return None if gain is None else flush_subnormals(gain)
+
+
 def _is(array: npt.NDArray[Any], shape: tuple[int, ...], kind: str) -> bool:
     return array.shape == shape and array.dtype.name == kind
-
-
-def _sha256(arrays: dict[str, npt.NDArray[Any]], config: ModelConfig, vocabulary: Vocabulary | None) -> str:
-    digest = hashlib.sha256(repr(config).encode())
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    if vocabulary is not None:
-        digest.update(vocabulary.proto)
-    return digest.hexdigest()

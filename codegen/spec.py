@@ -39,7 +39,6 @@ class ModelSpec:
     """What a forward pass needs, before any decision about number formats."""
 
     name: str
-    sha256: str
     config: ModelConfig
     context: int
     """Positions to build for; at most config.max_seq_len."""
@@ -69,7 +68,6 @@ def lower(checkpoint: Checkpoint, context: int | None = None) -> ModelSpec:
     cos, sin = rope_tables(config, positions)
     return ModelSpec(
         name=checkpoint.name,
-        sha256=checkpoint.sha256,
         config=config,
         context=positions,
         embedding=tensors["model.embed_tokens.weight"],
@@ -83,7 +81,11 @@ def lower(checkpoint: Checkpoint, context: int | None = None) -> ModelSpec:
 
 
 def rope_tables(config: ModelConfig, positions: int) -> tuple[Array, Array]:
-    """cos and sin of position * theta^(-2i / head_dim), [positions, head_dim / 2]; float64, rounded once."""
+    """cos and sin of position * theta^(-2i / head_dim), [positions, head_dim / 2]; float64, rounded once.
+
+    None is subnormal: theta is at most 1e9, so the smallest angle but 0 is above 1e-9, and a float64 comes no nearer to
+    a zero of the cosine than some 1e-17.
+    """
     frequency = config.rope_theta ** (-np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim)
     angle = np.outer(np.arange(positions, dtype=np.float64), frequency)
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)

@@ -1,6 +1,7 @@
 """Quantised models on disk: read back as they were, refused when something is wrong with them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from safetensors.numpy import load_file, save_file
 
 from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
 from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.numerics import flush_subnormals
 from llgen.codegen.pipeline import quantized
+from llgen.codegen.quantize import assemble, fold, round_to_nearest
 from llgen.codegen.quantized import is_quantized, load_quantized, read_model, save_quantized
 from llgen.codegen.reference import Reference, selftest
+from llgen.codegen.spec import lower, rope_tables
 
-TIED = ODD.__class__(**{**ODD.__dict__, "tied": True})
+TIED = replace(ODD, tied=True)
 
 
 @pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])
@@ -80,6 +84,7 @@ def damaged(folder, change):
         (lambda arrays: arrays["wo.0.integers"].__setitem__((0, 0), -128), "matrix 'wo.0' of another form"),
         (lambda arrays: arrays["w2.0.scales"].__setitem__(0, 0.1), "matrix 'w2.0' of another form"),
         (lambda arrays: arrays["w2.0.scales"].__setitem__(0, np.inf), "matrix 'w2.0' of another form"),
+        (lambda arrays: arrays["w2.0.scales"].__setitem__(0, 0.0), "matrix 'w2.0' of another form"),
         (lambda arrays: arrays.update({"w13.0.integers": np.zeros((1, 1), np.int8)}), "matrix 'w13.0' of another form"),
     ],
 )
@@ -87,6 +92,14 @@ def test_nothing_is_taken_on_trust(tmp_path, change, message):
     save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
     damaged(tmp_path / "odd", change)
     with pytest.raises(LlgenError, match=message):
+        load_quantized(tmp_path / "odd")
+
+
+@pytest.mark.parametrize("gain", [None, np.ones(35, np.float32), np.full(36, np.nan, np.float32)])
+def test_the_last_gain_is_not_taken_on_trust(tmp_path, gain):
+    save_quantized(quantized(random_checkpoint(TIED), "q8"), tmp_path / "odd")
+    damaged(tmp_path / "odd", lambda arrays: arrays.pop("final_gain") if gain is None else arrays.update(final_gain=gain))
+    with pytest.raises(LlgenError, match="no sound final_gain of 36 numbers"):
         load_quantized(tmp_path / "odd")
 
 
@@ -107,3 +120,33 @@ def test_a_block_of_positions_equals_single_steps():
         whole = Reference(model).feed(tokens)
         steps = Reference(model)
         assert np.stack([steps.feed([token])[0] for token in tokens]).tobytes() == whole.tobytes()
+
+
+def test_two_quantisations_of_one_model_have_different_hashes():
+    """The hash names cached builds: GPTQ's integers in memory must not pass for those rounded to nearest."""
+    folded = fold(lower(random_checkpoint()))
+    nearest = round_to_nearest(folded, "q8")
+    integers = nearest.embedding.integers.copy()
+    integers[0, 0] ^= 1
+    matrices = nearest.matrices() | {"embedding": replace(nearest.embedding, integers=integers)}
+    assert assemble(folded, "q8", None, nearest.matrices()).sha256 == nearest.sha256
+    assert assemble(folded, "q8", None, matrices).sha256 != nearest.sha256
+    assert round_to_nearest(folded, "q4").sha256 != nearest.sha256 != round_to_nearest(folded, "f32").sha256
+
+
+@pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])
+def test_a_model_in_memory_and_on_disk_is_the_same(tmp_path, config):
+    """Same hash and same tables: neither place rounds anything that the other does not."""
+    config = replace(config, rope_theta=1e9, head_dim=64)
+    held = quantized(random_checkpoint(config), "q4")
+    save_quantized(held, tmp_path / "odd")
+    read = load_quantized(tmp_path / "odd")
+    assert read.sha256 == held.sha256
+    for ours, theirs in ((held.rope_cos, read.rope_cos), (held.rope_sin, read.rope_sin)):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_no_number_of_a_rope_table_is_subnormal():
+    config = replace(ODD, rope_theta=1e9, head_dim=1024)
+    for table in rope_tables(config, 4096):
+        assert flush_subnormals(table).tobytes() == table.tobytes()
