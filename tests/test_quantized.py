@@ -98,7 +98,9 @@ def test_nothing_is_taken_on_trust(tmp_path, change, message):
 @pytest.mark.parametrize("gain", [None, np.ones(35, np.float32), np.full(36, np.nan, np.float32)])
 def test_the_last_gain_is_not_taken_on_trust(tmp_path, gain):
     save_quantized(quantized(random_checkpoint(TIED), "q8"), tmp_path / "odd")
-    damaged(tmp_path / "odd", lambda arrays: arrays.pop("final_gain") if gain is None else arrays.update(final_gain=gain))
+    damaged(
+        tmp_path / "odd", lambda arrays: arrays.pop("final_gain") if gain is None else arrays.update(final_gain=gain)
+    )
     with pytest.raises(LlgenError, match="no sound final_gain of 36 numbers"):
         load_quantized(tmp_path / "odd")
 
