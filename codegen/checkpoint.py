@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -270,17 +270,10 @@ def save_checkpoint(checkpoint: Checkpoint, directory: Path, companions: Mapping
 def write_model_directory(directory: Path, content: Mapping[str, bytes]) -> None:
     """Write the files of a model directory, in place of those of an older one; all appear, or none.
 
-    Raises LlgenError when `directory` is a file, or holds files that are neither these nor a model's.
+    Raises LlgenError as `require_room` does.
     """
     own = MODEL_FILES | set(content)
-    if directory.exists():
-        if not directory.is_dir():
-            raise LlgenError(f"'{directory}' exists and is a file", "choose another -o")
-        foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in own)
-        if foreign:
-            raise LlgenError(
-                f"'{directory}' holds '{foreign[0]}', which is not llgen's to replace", "choose another -o"
-            )
+    require_room(directory, own)
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -293,6 +286,17 @@ def write_model_directory(directory: Path, content: Mapping[str, bytes]) -> None
             entry.replace(directory / entry.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_room(directory: Path, own: Collection[str] = MODEL_FILES) -> None:
+    """Raise LlgenError when a model cannot be written to `directory`: a file, or it holds files that are not `own`."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise LlgenError(f"'{directory}' exists and is a file", "choose another -o")
+    foreign = sorted(entry.name for entry in directory.iterdir() if entry.name not in own)
+    if foreign:
+        raise LlgenError(f"'{directory}' holds '{foreign[0]}', which is not llgen's to replace", "choose another -o")
 
 
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:

@@ -158,6 +158,8 @@ class CodegenContext:
     looks_into_blocks: bool
     """Single weights of blocks are read or written: a tied embedding's, or the keys of an 8-bit cache."""
     has_four_bits: bool
+    """Some matrix has."""
+    embedding_has_four_bits: bool
     whole_cache: bool
     """Keys and values are whole numbers."""
     matrices: Sequence[MatrixWords]
@@ -272,8 +274,9 @@ def name(
         wide_products=kernels.wide_products,
         biased=kernels.biased,
         paired_rows=kernels.paired_rows,
-        looks_into_blocks=model.classifier is None or model.kv == "q8",
+        looks_into_blocks=(model.classifier is None and model.embedding.bits == 8) or model.kv == "q8",
         has_four_bits=model.has_four_bits,
+        embedding_has_four_bits=model.embedding.bits == 4,
         whole_cache=model.kv == "q8",
         matrices=_matrices(packed),
         weight_levels=literals.float32(numerics.WEIGHT_LEVELS),
@@ -372,6 +375,8 @@ def _private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet
     }
     if model.is_integer:
         constants |= {"STEP": kernels.int_step, "PADDING": operand_elements(1, kernels)}
+    if model.embedding.bits == 4:
+        constants["FOUR_STEP"] = kernels.four_step
     if model.kv == "q8":
         constants |= {"HEAD_COLUMNS": memory.head_columns, "HEAD_PADDED": memory.head_padded}
         constants["VALUE_POSITIONS"] = round_up(model.context, 2)

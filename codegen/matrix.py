@@ -39,6 +39,11 @@ class FloatMatrix:
         rows, columns = self.values.shape
         return rows, columns
 
+    @property
+    def stored_bits(self) -> int:
+        """Bits of all that it holds."""
+        return 32 * self.values.size
+
     def arrays(self) -> dict[str, Array]:
         """All that it holds, by name."""
         return {"values": self.values}
@@ -70,6 +75,12 @@ class IntMatrix:
     def shape(self) -> tuple[int, int]:
         rows, columns = self.integers.shape
         return rows, columns
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of all that it holds: 16 of a scale, 8 of a multiplier."""
+        extra = 0 if self.multipliers is None else 8 * self.multipliers.size
+        return self.bits * self.integers.size + 16 * self.scales.size + extra
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All that it holds, by name."""

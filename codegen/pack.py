@@ -157,8 +157,8 @@ def _int_arrays(
 
 
 def _plain_rows(name: str, matrix: Matrix) -> list[PackedTensor]:
-    """An embedding that is only looked up."""
-    assert isinstance(matrix, IntMatrix)
+    """An embedding that is only looked up; it has 8 bits."""
+    assert isinstance(matrix, IntMatrix) and matrix.multipliers is None
     return [
         PackedTensor(name, "[vocabulary][dim]", "int8_t", matrix.integers.tobytes()),
         PackedTensor(f"{name}_scales", "[vocabulary], the upper halves of float32", "uint16_t", _short(matrix.scales)),

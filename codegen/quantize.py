@@ -16,7 +16,7 @@ import numpy as np
 
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
-from .matrix import Matrix, to_bits
+from .matrix import IntMatrix, Matrix, to_bits
 from .numerics import Array, Float, flush_subnormals
 from .spec import Layer, ModelSpec
 from .vocabulary import Vocabulary
@@ -76,6 +76,17 @@ class QuantModel:
     def has_four_bits(self) -> bool:
         """Whether some matrix has 4 bits."""
         return any(matrix.bits == 4 for matrix in self.matrices().values())
+
+    @property
+    def bits_a_weight(self) -> float:
+        """On average, with scales and multipliers."""
+        matrices = self.matrices().values()
+        weights = sum(rows * columns for rows, columns in (matrix.shape for matrix in matrices))
+        return sum(matrix.stored_bits for matrix in matrices) / weights
+
+    def integer_matrices(self) -> dict[str, IntMatrix]:
+        """Those of `matrices` that are integers: all, or none."""
+        return {name: matrix for name, matrix in self.matrices().items() if isinstance(matrix, IntMatrix)}
 
     def for_context(self, context: int | None) -> QuantModel:
         """The model for fewer positions; None leaves it as it is.
@@ -151,7 +162,7 @@ def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def bits_of(scheme: str, name: str) -> int:
-    """Bits of a weight of the matrix `name`: the embedding and the classifier never have fewer than 8."""
+    """Bits of a weight of the matrix `name`: q4 leaves the embedding and the classifier 8, which they need most."""
     if scheme == "q4" and name.partition(".")[0] in KINDS:
         return 4
     return 32 if scheme == "f32" else 8

@@ -80,6 +80,8 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
         raise LlgenError(f"'{directory}' holds no readable quantised model: {error_}", "llgen quantize") from error_
     matrices = {name: _matrix(arrays, name, shape, weights) for name, shape in matrix_shapes(config).items()}
+    if not config.tied and matrices["embedding"].bits != 8:
+        raise LlgenError(f"'{weights}' has an embedding of 4 bits and a classifier besides", "llgen quantize")
     final_gain = _gain(arrays, config, weights)
     tokenizer = directory / "tokenizer.model"
     vocabulary = Vocabulary.from_file(tokenizer) if tokenizer.exists() else None

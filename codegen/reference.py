@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .cache import Cache, FloatCache, IntCache
 from .errors import LlgenError
-from .matrix import FloatMatrix, Matrix
+from .matrix import FloatMatrix, IntMatrix, Matrix
 from .numerics import Array, Float, Quantized, quantize_vector, rms_scale, rotate, swiglu
 from .quantize import QuantLayer, QuantModel
 
@@ -124,8 +124,10 @@ def _rows(matrix: Matrix, rows: npt.NDArray[np.int64]) -> Array:
     """Rows of an embedding, [len(rows), dim]."""
     if isinstance(matrix, FloatMatrix):
         return matrix.values[rows]
-    values: Array = matrix.integers[rows].astype(Float) * matrix.scales[rows, np.newaxis]
-    return values
+    some = IntMatrix(
+        matrix.integers[rows], matrix.scales[rows], None if matrix.multipliers is None else matrix.multipliers[rows]
+    )
+    return some.dequantized()
 
 
 # --------------------------------------------------------------------------------------------------------- selftest

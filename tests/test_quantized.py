@@ -105,6 +105,18 @@ def test_the_last_gain_is_not_taken_on_trust(tmp_path, gain):
         load_quantized(tmp_path / "odd")
 
 
+def test_an_embedding_that_is_only_looked_up_has_8_bits(tmp_path):
+    save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+
+    def halve(arrays):
+        arrays["embedding.integers"] >>= 5
+        arrays["embedding.multipliers"] = np.ones((ODD.vocab_size, 2), np.uint8)
+
+    damaged(tmp_path / "odd", halve)
+    with pytest.raises(LlgenError, match="an embedding of 4 bits and a classifier besides"):
+        load_quantized(tmp_path / "odd")
+
+
 def test_a_config_without_the_section_is_refused(tmp_path):
     save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
     path = tmp_path / "odd" / "config.json"

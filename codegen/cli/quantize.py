@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.checkpoint import Checkpoint, load_checkpoint, require_room
 from llgen.codegen.errors import ExitCode, LlgenError, UsageError
 from llgen.codegen.estimate import Estimate, estimate
-from llgen.codegen.kernels import select
-from llgen.codegen.matrix import IntMatrix
-from llgen.codegen.plan import matrix_sizes
-from llgen.codegen.quantize import CACHES, QuantModel, assemble, bits_of, fold, round_to_nearest
+from llgen.codegen.quantize import CACHES, QuantModel, fold, quantize
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
 from llgen.targets.schema import Target, load_target
 
-from .options import answer, json_option, kib, model_argument, need_torch, say, spinner, target_option
+from .options import answer, json_option, model_argument, need_torch, say, spinner, target_option
+from .tables import aligned
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from llgen.codegen.quantize import FoldedModel
+    from llgen.trainer.quantize.allocate import Budget
     from llgen.trainer.quantize.compare import Comparison
-    from llgen.trainer.quantize.gptq import Curvature
 
 _PATH = click.Path(path_type=Path)
-_SAMPLE_LENGTH = 256
-_SENSITIVITY_BATCHES = 8
+_DOCUMENTS = {"gptq": 512, "distill": 10_000}
+_SAMPLES = {"gptq": 512, "distill": 2048}
+"""Texts that the model writes where none are given."""
+_ITERATIONS = 3000
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one scheme takes and costs."""
+
+    method: str
+    model: QuantModel
+    size: Estimate
+    cost: Comparison | None
 
 
 @click.command("quantize")
@@ -45,11 +52,15 @@ _SENSITIVITY_BATCHES = 8
     show_default=True,
     help="rtn: round to nearest.",
 )
-@click.option("--bits", type=click.Choice(["auto"]), help="With --flash: 8 or 4 for each matrix, by what each suffers.")
-@click.option("--flash", help="Flash that weights, tables and code may take on --target: 200K, 1.5M, or bytes.")
+@click.option(
+    "--bits", metavar="auto|AVERAGE", help="8 or 4 for each matrix, by what each suffers: for --flash, or on average."
+)
+@click.option("--flash", help="With --bits auto: flash for weights, tables and code on --target. 200K, 1.5M, or bytes.")
 @click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
-@click.option("--documents", type=click.IntRange(min=1), default=512, show_default=True, help="Of that text.")
-@click.option("--iterations", type=click.IntRange(min=1), default=1500, show_default=True, help="Of --method distill.")
+@click.option(
+    "--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512; distill: 10,000, or 2,048 written]"
+)
+@click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {_ITERATIONS:,}]")
 @click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
 @click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Of that text.")
 @click.option("-o", "--output", type=_PATH, required=True, help="The model directory to write.")
@@ -63,203 +74,225 @@ def command(
     bits: str | None,
     flash: str | None,
     calibrate: Path | None,
-    documents: int,
-    iterations: int,
+    documents: int | None,
+    iterations: int | None,
     data: Path | None,
     data_documents: int,
     output: Path,
     target: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Quantise MODEL and write it as a model directory that build, run and check read.
 
     Rounding to nearest needs no text and no PyTorch. GPTQ rounds so that what a matrix computes on the calibration's
-    text stays. Distilling begins there, and trains the integers towards what the float32 model says of that text; it
-    takes minutes.
+    text stays. Distilling begins there, and trains integers and scales towards what the float32 model says of that
+    text; it takes from minutes to hours, and the same command goes on where Ctrl-C ended it.
     """
-    if method == "rtn" and calibrate is not None:
-        raise UsageError("--method rtn calibrates nothing", "leave --calibrate out, or --method gptq")
-    if (bits is None) != (flash is None) or (bits and (scheme != "q4" or method == "rtn")):
-        raise UsageError(
-            "--bits auto and --flash go together, with --scheme q4 and gptq or distill", "give all of them"
-        )
-    budget = None if flash is None else _bytes(flash)
+    _require_sense(scheme, method, bits, flash, calibrate, documents, iterations)
     facts = load_target(target)
-    folded = fold(lower(load_checkpoint(model)))
-    with spinner("quantising") as progress:
-        if method == "rtn":
-            result = round_to_nearest(folded, scheme, kv)
-        else:
-            need_torch()
-            progress("calibrating")
-            batches = _batches(folded, calibrate, documents)
-            curvature = _curvature(folded, batches)
-            result = _gptq(folded, scheme, kv, curvature)
-            if budget is not None:
-                progress("measuring what each matrix suffers")
-                eights = _gptq(folded, "q8", kv, curvature)
-                result = _within(folded, result, eights, batches, budget, facts)
-            if method == "distill":
-                result = _distilled(folded, result, batches, iterations, progress)
-        save_quantized(result, output)
-        progress("measuring what it costs")
-        costs = _costs(folded, result, data, data_documents) if data is not None else {}
-    sizes = {"f32": estimate(round_to_nearest(folded, "f32"), facts), scheme: estimate(result, facts)}
-    if as_json:
-        answer(_as_json(output, result, method, costs, sizes))
+    budget = _budget(bits, flash, facts)
+    checkpoint = load_checkpoint(model)
+    for path, option in ((calibrate, "--calibrate"), (data, "--data")):
+        _require_readable(checkpoint, path, option)
+    require_room(output)
+    if method == "rtn":
+        result = quantize(lower(checkpoint), scheme, kv)
     else:
-        _tell(output, result, method, costs, sizes, facts)
+        need_torch()
+        count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
+        course = (iterations or _ITERATIONS) if method == "distill" else None
+        made = _calibrated(checkpoint, output, scheme, kv, calibrate, count, budget, course)
+        if isinstance(made, int):
+            return made
+        result = made
+    save_quantized(result, output)
+    rows = _rows(checkpoint, result, method, facts, data, data_documents)
+    if as_json:
+        answer(_as_json(output, result, method, rows))
+    else:
+        _tell(output, result, method, rows, facts)
+    return ExitCode.DONE
 
 
-def _batches(folded: FoldedModel, calibrate: Path | None, documents: int) -> list[Tensor]:
-    from llgen.trainer.data import Source
-    from llgen.trainer.quantize.calibration import batches_of_samples, batches_of_text
-    from llgen.trainer.quantize.folded import FoldedLlama
-
-    spec = folded.spec
-    if calibrate is None:
-        length = min(spec.context, _SAMPLE_LENGTH)
-        return batches_of_samples(*FoldedLlama.exact(folded), spec.config.bos_id, documents, length)
-    if spec.vocabulary is None:
-        raise LlgenError(f"'{spec.name}' has no tokenizer, so it cannot read a text", "leave --calibrate out")
-    batches = batches_of_text(Source(calibrate).documents(), spec.vocabulary, spec.context, documents)
-    if not batches:
-        raise LlgenError(f"'{calibrate}' holds no text to calibrate on", "another text, or none")
-    return batches
-
-
-def _curvature(folded: FoldedModel, batches: list[Tensor]) -> Curvature:
-    from llgen.trainer.quantize.folded import FoldedLlama
-    from llgen.trainer.quantize.gptq import Curvature
-
-    return Curvature(*FoldedLlama.exact(folded), batches)
+def _require_sense(
+    scheme: str,
+    method: str,
+    bits: str | None,
+    flash: str | None,
+    calibrate: Path | None,
+    documents: int | None,
+    iterations: int | None,
+) -> None:
+    """Raise UsageError for options that do not go together."""
+    if method == "rtn" and (calibrate is not None or documents is not None):
+        raise UsageError("--method rtn calibrates nothing", "leave --calibrate and --documents out, or --method gptq")
+    if iterations is not None and method != "distill":
+        raise UsageError(f"--method {method} has no --iterations", "--method distill")
+    if bits is not None and (scheme != "q4" or method == "rtn"):
+        raise UsageError("--bits chooses among 8 and 4 by measuring", "--scheme q4 and --method gptq or distill")
+    if (flash is not None) != (bits == "auto"):
+        raise UsageError("--bits auto and --flash SIZE go together", "both; or --bits 5.0, an average; or neither")
 
 
-def _gptq(folded: FoldedModel, scheme: str, kv: str | None, curvature: Curvature) -> QuantModel:
-    from llgen.trainer.quantize.gptq import round_with_curvature
+def _budget(bits: str | None, flash: str | None, target: Target) -> Budget | None:
+    if bits is None:
+        return None
+    limit = _bytes(flash) if flash is not None else _average(bits)
+    need_torch()
+    from llgen.trainer.quantize.allocate import BitsBudget, FlashBudget
 
-    rounded = {
-        name: round_with_curvature(values, curvature[name], bits_of(scheme, name))
-        for name, values in folded.matrices.items()
-    }
-    return assemble(folded, scheme, kv, rounded)
-
-
-def _within(
-    folded: FoldedModel, fours: QuantModel, eights: QuantModel, batches: list[Tensor], budget: int, target: Target
-) -> QuantModel:
-    """The model whose matrices have 8 bits where the flash allows, and it helps most.
-
-    Raises LlgenError (does not fit) when even 4 bits for all are too many.
-    """
-    from llgen.trainer.quantize.allocate import allocate, sensitivities
-    from llgen.trainer.quantize.folded import FoldedLlama
-
-    four, eight = _ints(fours), _ints(eights)
-    kernels = select(target.isa)
-    choice = {name: matrix for name, matrix in four.items() if matrix.bits == 4}
-    small, large = matrix_sizes(fours, kernels), matrix_sizes(eights, kernels)
-    savings = {name: large[name] - small[name] for name in choice}
-    excess = estimate(eights, target).flash_bytes - budget
-    if excess > sum(savings.values()):
-        least = estimate(fours, target).flash_bytes
-        raise LlgenError(
-            f"'{fours.name}' needs {least:,} bytes of flash with 4 bits for every matrix; --flash allows {budget:,}",
-            f"--flash {least}, or a smaller model",
-            ExitCode.DOES_NOT_FIT,
-        )
-    suffering = sensitivities(*FoldedLlama.exact(folded), eight, choice, batches[:_SENSITIVITY_BATCHES])
-    chosen = allocate(suffering, savings, excess)
-    return assemble(folded, "q4", fours.kv, {name: four[name] if name in chosen else eight[name] for name in eight})
+    return FlashBudget(limit, target) if isinstance(limit, int) else BitsBudget(limit)
 
 
-def _ints(model: QuantModel) -> dict[str, IntMatrix]:
-    return {name: matrix for name, matrix in model.matrices().items() if isinstance(matrix, IntMatrix)}
+def _average(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 4.0 <= value <= 9.0:
+        raise UsageError(f"--bits is '{text}'", "auto, with --flash; or an average from 4 to 9, as 5.0")
+    return value
 
 
 def _bytes(text: str) -> int:
     units = {"K": 1 << 10, "M": 1 << 20}
     number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
     try:
-        return int(float(number) * units.get(unit, 1))
-    except ValueError as error:
-        raise UsageError(f"--flash is '{text}'", "bytes, or 200K, or 1.5M") from error
+        value = int(float(number) * units.get(unit, 1))
+    except (ValueError, OverflowError):
+        value = 0
+    if value <= 0:
+        raise UsageError(f"--flash is '{text}'", "bytes, or 200K, or 1.5M")
+    return value
 
 
-def _distilled(
-    folded: FoldedModel, start: QuantModel, batches: list[Tensor], iterations: int, progress: Callable[[str], None]
-) -> QuantModel:
-    from llgen.trainer.quantize.distill import Course, distill
+def _require_readable(checkpoint: Checkpoint, path: Path | None, option: str) -> None:
+    """Raise LlgenError, before any work, when a text cannot be used."""
+    if path is None:
+        return
+    if checkpoint.vocabulary is None:
+        raise LlgenError(f"'{checkpoint.name}' has no tokenizer, so it cannot read a text", f"leave {option} out")
+    if not path.exists():
+        raise UsageError(f"{option}: '{path}' does not exist", "a file of text or JSON lines, or a folder of them")
 
-    def told(iteration: int, loss: float) -> None:
-        progress(f"distilling: {iteration:,} of {iterations:,} iterations, {loss:.4f} nats")
 
-    return distill(folded, start, batches, Course(iterations), told)
+def _calibrated(
+    checkpoint: Checkpoint,
+    output: Path,
+    scheme: str,
+    kv: str | None,
+    calibrate: Path | None,
+    documents: int,
+    budget: Budget | None,
+    iterations: int | None,
+) -> QuantModel | int:
+    """The quantised model, or the exit code of an interruption."""
+    from llgen.trainer.quantize.distill import Course, Interrupted
+    from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
+    from llgen.trainer.run import stop_on_signals
+
+    course = None if iterations is None else Course(iterations)
+    recipe = Recipe(scheme, kv, calibrate, documents, budget, course)
+    workspace = output.parent / f".{output.name}.unfinished"
+    with spinner("quantising") as progress:
+        if course is None:
+            return quantize_with_data(checkpoint, recipe, workspace, told=progress)
+        with stop_on_signals() as stop:
+            try:
+                return quantize_with_data(checkpoint, recipe, workspace, stop, progress)
+            except Interrupted as stopped:
+                say(f"stopped after {stopped.iteration:,} of {iterations:,} iterations; the same command goes on")
+                return 130
 
 
-def _costs(folded: FoldedModel, result: QuantModel, data: Path, documents: int) -> dict[str, Comparison]:
-    need_torch()
+def _rows(
+    checkpoint: Checkpoint, result: QuantModel, method: str, target: Target, data: Path | None, documents: int
+) -> dict[str, Row]:
+    """By scheme: the result, and what there would be instead."""
+    folded = fold(lower(checkpoint))
+    models = {"f32": ("-", quantize(folded.spec, "f32"))}
+    for scheme in ("q8", "q4"):
+        other = ("rtn", quantize(folded.spec, scheme, result.kv))
+        models[scheme] = (method, result) if scheme == result.scheme else other
+    costs: Mapping[str, Comparison] = {}
+    if data is not None:
+        need_torch()
+        with spinner("measuring what it costs") as progress:
+            costs = _costs(checkpoint, {name: model for name, (_, model) in models.items()}, data, documents, progress)
+    return {
+        name: Row(method, model, estimate(model, target), costs.get(name)) for name, (method, model) in models.items()
+    }
+
+
+def _costs(
+    checkpoint: Checkpoint,
+    models: Mapping[str, QuantModel],
+    data: Path,
+    documents: int,
+    progress: Callable[[str], None],
+) -> dict[str, Comparison]:
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.compare import Contender, compare
-    from llgen.trainer.quantize.folded import FoldedLlama
 
-    vocabulary = folded.spec.vocabulary
-    if vocabulary is None:
-        raise LlgenError(f"'{folded.spec.name}' has no tokenizer, so it cannot read a text", "leave --data out")
-    reference = Contender(*FoldedLlama.exact(folded))
-    texts: Iterable[str] = islice(Source(data).documents(), documents)
-    return compare(reference, {"f32": reference, result.scheme: Contender.of(result)}, vocabulary, texts)
-
-
-def _bits_a_weight(model: QuantModel) -> float:
-    """Scales and multipliers included."""
-    total = weights = 0.0
-    for matrix in _ints(model).values():
-        rows, columns = matrix.shape
-        weights += rows * columns
-        total += rows * columns * matrix.bits + 16 * rows
-        total += 0 if matrix.multipliers is None else 8 * matrix.multipliers.size
-    return total / weights
+    contenders = {name: Contender.of(model) for name, model in models.items()}
+    assert checkpoint.vocabulary is not None
+    return compare(
+        contenders["f32"],
+        contenders,
+        checkpoint.vocabulary,
+        Source(data).documents(),
+        documents,
+        lambda done: progress(f"measuring what it costs: {done:,} documents"),
+    )
 
 
-def _as_json(
-    output: Path, model: QuantModel, method: str, costs: dict[str, Comparison], sizes: dict[str, Estimate]
-) -> dict[str, Any]:
-    rows = {
-        name: {
-            "flash_bytes": size.flash_bytes,
-            "ram_bytes": size.ram_bytes,
-            **(vars(costs[name]) if name in costs else {}),
-        }
-        for name, size in sizes.items()
-    }
+def _as_json(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     return {
         "model": str(output),
         "scheme": model.scheme,
         "kv": model.kv,
         "method": method,
-        "bits_a_weight": _bits_a_weight(model),
-        "schemes": rows,
+        "bits_a_weight": model.bits_a_weight,
+        "bits": {name: matrix.bits for name, matrix in model.matrices().items()},
+        "schemes": {
+            name: {
+                "method": row.method,
+                "bits_a_weight": row.model.bits_a_weight,
+                "flash_bytes": row.size.flash_bytes,
+                "ram_bytes": row.size.ram_bytes,
+                **({} if row.cost is None else vars(row.cost)),
+            }
+            for name, row in rows.items()
+        },
     }
 
 
-def _tell(
-    output: Path,
-    model: QuantModel,
-    method: str,
-    costs: dict[str, Comparison],
-    sizes: dict[str, Estimate],
-    target: Target,
-) -> None:
-    average = _bits_a_weight(model)
-    say(f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {average:.2f} bits a weight")
-    for name, size in sizes.items():
-        words = f"{name:4} on {target.name}: flash {kib(size.flash_bytes)}, RAM {kib(size.ram_bytes)}"
-        if name in costs:
-            cost = costs[name]
-            words += (
-                f"; {cost.nats_per_token:.4f} nats, perplexity x{cost.ratio:.4f} ±{cost.standard_error:.4f},"
-                f" KL {cost.kl:.4f}, same likeliest token {cost.top1:.1%}"
-            )
-        say(words)
+def _tell(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row], target: Target) -> None:
+    say(
+        f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {model.bits_a_weight:.2f} bits a weight"
+    )
+    matrices = model.matrices()
+    eights = [name for name, matrix in matrices.items() if matrix.bits == 8]
+    if model.has_four_bits and 0 < len(eights) < len(matrices):
+        say(f"8 bits have {', '.join(eights)}; 4 bits the others")
+    measured = any(row.cost is not None for row in rows.values())
+    head = ["scheme", "method", "bits", "flash", "RAM"]
+    if measured:
+        head += ["nats", "perplexity", "KL", "same likeliest"]
+    lines = [head]
+    for name, row in rows.items():
+        words = [name, row.method, f"{row.model.bits_a_weight:.2f}"]
+        words += [f"{row.size.flash_bytes:,}", f"{row.size.ram_bytes:,}"]
+        if row.cost is not None:
+            cost = row.cost
+            ratio = f"x{cost.ratio:.4f} ±{cost.standard_error:.4f}"
+            words += [f"{cost.nats_per_token:.4f}", ratio, f"{cost.kl:.4f}", f"{cost.top1:.1%}"]
+        lines.append(words)
+    for line in aligned(lines):
+        say(line)
+    told = f"flash and RAM in bytes on {target.name}, code allowed for"
+    costs = [row.cost for row in rows.values() if row.cost is not None]
+    if costs:
+        told += f"; nats a token and KL over {costs[0].documents:,} documents, {costs[0].tokens:,} tokens"
+    say(told)
     say(f"next: llgen check {output}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from models import ODD, random_checkpoint
 from runs import STORIES, tiny_config
 
@@ -18,7 +22,7 @@ from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.evaluate import command as evaluate
 from llgen.codegen.cli.quantize import command as quantize
 from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import ExitCode, LlgenError
+from llgen.codegen.errors import ExitCode, LlgenError, UsageError
 from llgen.codegen.matrix import round_to_4, round_to_8
 from llgen.codegen.pipeline import quantized
 from llgen.codegen.quantize import fold
@@ -26,6 +30,7 @@ from llgen.codegen.quantized import load_quantized
 from llgen.codegen.reference import Reference
 from llgen.codegen.spec import lower
 from llgen.trainer.export import export_run
+from llgen.trainer.model import Llama
 from llgen.trainer.quantize.allocate import allocate
 from llgen.trainer.quantize.calibration import batches_of_samples, batches_of_text
 from llgen.trainer.quantize.compare import Contender, compare
@@ -119,9 +124,8 @@ def test_a_model_compared_with_itself_loses_nothing(model_directory: Path) -> No
 
 
 def test_samples_begin_with_the_start_token_and_repeat(model_directory: Path) -> None:
-    folded = fold(lower(load_checkpoint(model_directory)))
-    model, matrices = FoldedLlama.exact(folded)
-    first, again = (batches_of_samples(model, matrices, 1, 20, 9) for _ in range(2))
+    model = Llama.from_checkpoint(load_checkpoint(model_directory))
+    first, again = (batches_of_samples(model, 1, 20, 9) for _ in range(2))
     assert [tuple(batch.shape) for batch in first] == [(16, 10), (4, 10)]
     assert all(bool((batch[:, 0] == 1).all()) for batch in first)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -165,7 +169,8 @@ def test_what_a_quantised_model_costs_is_told_by_eval(model_directory: Path, tex
 def test_distilling_comes_nearer_than_gptq(model_directory: Path, text: Path, tmp_path: Path) -> None:
     loss = {}
     for method in ("gptq", "distill"):
-        options = ["--scheme", "q4", "--method", method, "--calibrate", text, "--data", text, "--iterations", 60]
+        options = ["--scheme", "q4", "--method", method, "--calibrate", text, "--data", text]
+        options += ["--iterations", 60] if method == "distill" else []
         answer = call(quantize, model_directory, *options, "-o", tmp_path / method)
         loss[method] = answer["schemes"]["q4"]["kl"]
     assert loss["distill"] < 0.9 * loss["gptq"]
@@ -186,8 +191,25 @@ def test_bits_are_given_to_those_that_suffer_most(text: Path, tmp_path: Path) ->
     assert four["bits_a_weight"] < mixed["bits_a_weight"] < 9
     bits = {matrix.bits for matrix in load_quantized(tmp_path / "mixed").matrices().values()}
     assert bits == {4, 8}
-    with pytest.raises(LlgenError, match="bytes of flash with 4 bits for every matrix; --flash allows 1,024") as caught:
+    with pytest.raises(LlgenError, match=r"bytes of flash with 4 bits .* --flash allows 1,024") as caught:
         call(quantize, model_directory, *options, "--bits", "auto", "--flash", "1K", "-o", tmp_path / "small")
+    assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
+
+
+def test_bits_on_average_are_kept_and_distilling_goes_on_from_them(text: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", tiny_config({"model": {"dim": 64, "hidden_dim": 96}}, {"schedule": {"iterations": 30}}))
+    model_directory = export_run(tmp_path / "run", tmp_path / "model")
+    options = ["--scheme", "q4", "--calibrate", text, "--data", text, "--bits", "6.5"]
+    losses = {}
+    for method, more in (("gptq", []), ("distill", ["--iterations", 40])):
+        answer = call(quantize, model_directory, *options, "--method", method, *more, "-o", tmp_path / method)
+        assert 6.0 < answer["bits_a_weight"] <= 6.5
+        assert set(answer["bits"].values()) == {4, 8}
+        losses[method] = answer["schemes"]["q4"]["kl"], answer["bits"]
+    assert losses["gptq"][1] == losses["distill"][1]
+    assert losses["distill"][0] < losses["gptq"][0]
+    with pytest.raises(LlgenError, match=r"bits a weight with 4 bits .* --bits allows 4\.1") as caught:
+        call(quantize, model_directory, *options[:-1], "4.1", "-o", tmp_path / "small")
     assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
 
 
@@ -198,6 +220,60 @@ def test_allocation_saves_enough_and_no_more_than_needed() -> None:
     assert allocate(sensitivity, savings, 90) == {"c"}
     assert allocate(sensitivity, savings, 150) == {"a", "c"}
     assert allocate(sensitivity, savings, 210) == {"a", "b", "c"}
+    with pytest.raises(ValueError, match="210 can be saved"):
+        allocate(sensitivity, savings, 211)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1.0), st.integers(1, 3000)), min_size=1, max_size=9),
+    st.floats(0.0, 1.0),
+)
+def test_no_other_allocation_loses_less(matrices: list[tuple[float, int]], share: float) -> None:
+    sensitivity = {str(index): loss for index, (loss, _) in enumerate(matrices)}
+    savings = {str(index): size for index, (_, size) in enumerate(matrices)}
+    excess = int(share * sum(savings.values()))
+    chosen = allocate(sensitivity, savings, excess)
+    assert sum(savings[name] for name in chosen) >= excess
+    # Counted in whole units, a matrix may seem to save a little less than it does.
+    counted = excess + len(savings) * max(1, excess // 4000)
+    others = [
+        sum(sensitivity[name] for name in names)
+        for count in range(len(savings) + 1)
+        for names in combinations(savings, count)
+        if sum(savings[name] for name in names) >= counted
+    ]
+    assert sum(sensitivity[name] for name in chosen) <= min(others, default=sum(sensitivity.values())) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "gptq", "--iterations", 9], "--method gptq has no --iterations"),
+        (["--bits", "auto"], "--bits auto and --flash SIZE go together"),
+        (["--flash", "20K"], "--bits auto and --flash SIZE go together"),
+        (["--bits", "5.0", "--flash", "20K"], "--bits auto and --flash SIZE go together"),
+        (["--bits", "3"], "--bits is '3'"),
+        (["--bits", "some"], "--bits is 'some'"),
+        (["--bits", "auto", "--flash", "-3K"], "--flash is '-3K'"),
+        (["--bits", "auto", "--flash", "infK"], "--flash is 'infK'"),
+        (["--bits", "5", "--scheme", "q8"], "--bits chooses among 8 and 4"),
+        (["--calibrate", "nowhere.txt"], "--calibrate: 'nowhere.txt' does not exist"),
+        (["--data", "nowhere.txt"], "--data: 'nowhere.txt' does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_work(
+    model_directory: Path, tmp_path: Path, options: list[object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        call(quantize, model_directory, "--scheme", "q4", *options, "-o", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_refused_before_any_work(model_directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(LlgenError, match=r"holds 'notes\.txt'"):
+        call(quantize, model_directory, "--scheme", "q4", "--method", "distill", "-o", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Texts to calibrate on: the user's, or what the model writes itself when there are none."""
+"""Texts to calibrate on and to learn from: the user's, or what the model writes itself when there are none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 from llgen.codegen.vocabulary import Vocabulary
 
 from ..evaluate import encode_documents
-from .folded import FoldedLlama, Matrices
+from ..model import Cache, Llama
 
 _BATCH = 16
+_SAMPLED_AT_ONCE = 128
 
 
 def batches_of_text(texts: Iterable[str], vocabulary: Vocabulary, context: int, documents: int) -> list[Tensor]:
@@ -23,7 +24,12 @@ def batches_of_text(texts: Iterable[str], vocabulary: Vocabulary, context: int, 
 
 
 def batches_of_samples(
-    model: FoldedLlama, matrices: Matrices, start: int, documents: int, length: int, seed: int = 1
+    model: Llama,
+    start: int,
+    documents: int,
+    length: int,
+    seed: int = 1,
+    told: Callable[[int], None] = lambda documents: None,
 ) -> list[Tensor]:
     """Batches of what the model writes behind the start token, at temperature 1, up to `length` tokens each.
 
@@ -31,15 +37,29 @@ def batches_of_samples(
     arXiv:2305.17888).
     """
     generator = torch.Generator().manual_seed(seed)
-    batches = []
-    for first in range(0, documents, _BATCH):
-        tokens = torch.full((min(_BATCH, documents - first), 1), start)
-        with torch.inference_mode():
-            for _ in range(length):
-                odds = model(tokens, matrices)[:, -1].softmax(-1)
-                tokens = torch.cat([tokens, torch.multinomial(odds, 1, generator=generator)], dim=1)
-        batches.append(tokens.clone())
+    batches: list[Tensor] = []
+    for first in range(0, documents, _SAMPLED_AT_ONCE):
+        count = min(_SAMPLED_AT_ONCE, documents - first)
+        batches += torch.split(_written(model, start, count, length, generator), _BATCH)
+        told(first + count)
     return batches
+
+
+def spread_over(batches: Sequence[Tensor], count: int) -> list[Tensor]:
+    """So many of the batches at most, from all over: they are sorted by length."""
+    count = min(count, len(batches))
+    return [batches[index * len(batches) // count] for index in range(count)]
+
+
+@torch.no_grad()  # not inference_mode: what it writes is trained on
+def _written(model: Llama, start: int, count: int, length: int, generator: torch.Generator) -> Tensor:
+    """[count, 1 + length]"""
+    cache = Cache.empty(model.config, count)
+    tokens = [torch.full((count, 1), start)]
+    for _ in range(length):
+        odds = model(tokens[-1], cache)[:, -1].softmax(-1)
+        tokens.append(torch.multinomial(odds, 1, generator=generator))
+    return torch.cat(tokens, dim=1)
 
 
 def _cut_alike(encoded: Sequence[Sequence[int]]) -> Iterator[Tensor]:

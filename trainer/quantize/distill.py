@@ -1,28 +1,40 @@
 """Distillation into integers: the quantised model is trained to say what its own float32 self says.
 
 The forward pass is the device's: weights, vectors and the cache are rounded where the C rounds them, and gradients pass
-through the rounding (quantisation-aware training; Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, for the loss). The
-scales stay those of the start, which GPTQ chose; what is trained is which integer each weight becomes.
+through the rounding (quantisation-aware training; Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, for the loss). What
+is trained is which integer each weight becomes, and the scales; the start is what GPTQ chose.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.matrix import LEVELS, IntMatrix
+from llgen.codegen.matrix import IntMatrix
 from llgen.codegen.quantize import FoldedModel, QuantModel, assemble
 
+from ..checkpoint import read_checkpoint, write_checkpoint
 from ..objective import divergence
+from ..schedule import learning_rate_factor
 from .folded import FoldedLlama
+from .latent import Latent
 
 _WARMUP = 20
+_MOMENTS = (0.9, 0.98)
+_SHARES = {4: 1.0, 8: 7.0}
+"""Of the rate, by bits: steps of 8 bits are shorter, and weights are to go as far in both."""
+_EVALUATIONS = 20
+_SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 @dataclass(frozen=True)
@@ -31,31 +43,22 @@ class Course:
 
     iterations: int = 1500
     rate: float = 0.03
-    """Peak of the learning rate, in steps of the quantiser: how far a weight goes in an iteration."""
+    """Peak of the learning rate, in steps of a 4-bit quantiser: how far a weight goes in an iteration."""
+    scale_rate: float = 0.002
+    """The same of the logarithms of the scales."""
     batch: int = 16
     """Sequences of an iteration."""
+    length: int = 256
+    """Tokens of a sequence, at most."""
     seed: int = 1
 
 
-class Latent:
-    """A matrix in training: float weights in units of their steps, and the integers they are nearest to."""
+class Interrupted(Exception):
+    """Distillation was asked to stop, and has kept its state."""
 
-    def __init__(self, matrix: IntMatrix) -> None:
-        self._matrix = matrix
-        self._low, self._high = LEVELS[matrix.bits]
-        self._steps = torch.from_numpy(matrix.steps())
-        self.weights = torch.from_numpy(matrix.integers.astype(np.float32)).requires_grad_()
-
-    def dequantized(self) -> Tensor:
-        """What the integers stand for; the gradient goes to the weights, scaled to their units."""
-        near = self.weights.detach().round().clamp(self._low, self._high)
-        inside = self.weights.clamp(self._low, self._high)
-        return (inside + (near - inside).detach()) * self._steps
-
-    def rounded(self) -> IntMatrix:
-        """The integers as they are now, with the scales of the start."""
-        integers = self.weights.detach().round().clamp(self._low, self._high).to(torch.int8).numpy()
-        return IntMatrix(integers, self._matrix.scales, self._matrix.multipliers)
+    def __init__(self, iteration: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}")
+        self.iteration = iteration
 
 
 def distill(
@@ -63,39 +66,136 @@ def distill(
     start: QuantModel,
     batches: Sequence[Tensor],
     course: Course,
+    *,
+    held_out: Sequence[Tensor] = (),
+    keep: Path | None = None,
+    stop: Event | None = None,
     told: Callable[[int, float], None] = lambda iteration, loss: None,
 ) -> QuantModel:
     """Train `start` on sequences [B, T] towards the float32 model that it was quantised from.
 
-    `told` hears each iteration and its divergence in nats a token. Raises LlgenError when training diverges.
+    Of what it passes through, the best on `held_out` is returned, `start` included; without those, the last. `told`
+    hears each iteration and its divergence in nats a token. The file `keep`, when given, holds the state every minute;
+    one that is there already, of the same start and course, is gone on from, to the same result as without a break.
+    Raises Interrupted, when `stop` is set, and LlgenError when training diverges.
     """
-    teacher, exact = FoldedLlama.exact(folded)
-    gain = None if start.final_gain is None else torch.from_numpy(start.final_gain.copy())
-    student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
-    latents = {name: Latent(matrix) for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
-    # Adam moves every weight by about its rate, whatever the gradient's size: a share of a step for all matrices.
-    optimizer = torch.optim.AdamW(
-        [each.weights for each in latents.values()], course.rate, (0.9, 0.98), weight_decay=0.0
-    )
-    generator = torch.Generator().manual_seed(course.seed)
-    for iteration in range(course.iterations):
-        tokens = _drawn(batches, course.batch, generator)[:, : start.context]
-        with torch.no_grad():
-            wanted = teacher(tokens, exact)
-        loss = divergence(student(tokens, {name: each.dequantized() for name, each in latents.items()}), wanted, 1.0)
-        if not math.isfinite(float(loss.detach())):
-            raise LlgenError(f"the divergence became {float(loss.detach())}: training diverged", "a smaller --rate")
-        optimizer.zero_grad(set_to_none=True)
+    run = _Run(folded, start, batches, held_out, course)
+    if keep is not None and keep.exists():
+        run.load(keep)
+    kept = monotonic()
+    while run.iteration < course.iterations:
+        loss = run.step()
+        told(run.iteration, loss)
+        stops = stop is not None and stop.is_set()
+        if keep is not None and (stops or monotonic() - kept > _SECONDS_BETWEEN_CHECKPOINTS):
+            run.save(keep)
+            kept = monotonic()
+        if stops:
+            raise Interrupted(run.iteration)
+    return run.best()
+
+
+class _Run:
+    """All that changes in training, and one step of it."""
+
+    def __init__(
+        self,
+        folded: FoldedModel,
+        start: QuantModel,
+        batches: Sequence[Tensor],
+        held_out: Sequence[Tensor],
+        course: Course,
+    ) -> None:
+        self._folded, self._start, self._course = folded, start, course
+        self._batches = [batch[:, : min(course.length, start.context)] for batch in batches]
+        self._held_out = [batch[:, : min(course.length, start.context)] for batch in held_out]
+        self._teacher, self._exact = FoldedLlama.exact(folded)
+        gain = None if start.final_gain is None else torch.from_numpy(start.final_gain.copy())
+        self._student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
+        matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
+        self._latents = {name: Latent(matrix) for name, matrix in matrices.items()}
+        # Adam moves every weight by about its rate, whatever the gradient's size: a share of a step for all matrices.
+        groups: list[dict[str, Any]] = []
+        for bits, share in _SHARES.items():
+            weights = [latent.weights for latent in self._latents.values() if latent.bits == bits]
+            groups.append({"params": weights, "peak": course.rate * share})
+        groups.append({"params": [latent.growth for latent in self._latents.values()], "peak": course.scale_rate})
+        self._optimizer = torch.optim.Adam([group for group in groups if group["params"]], betas=_MOMENTS)
+        self._generator = torch.Generator().manual_seed(course.seed)
+        self.iteration = 0
+        self._best_loss, self._best = self._evaluate(), self._state()
+
+    def step(self) -> float:
+        """One update of weights and scales; returns the divergence before it, in nats a token."""
+        course = self._course
+        batch = self._batches[int(torch.randint(len(self._batches), (1,), generator=self._generator))]
+        tokens = batch[torch.randperm(len(batch), generator=self._generator)[: course.batch]]
+        loss = self._divergence(tokens)
+        nats = float(loss.detach())
+        if not math.isfinite(nats):
+            raise LlgenError(f"the divergence became {nats} after iteration {self.iteration}", "--method gptq")
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        factor = min(1.0, (iteration + 1) / _WARMUP) * 0.5 * (1.0 + math.cos(math.pi * iteration / course.iterations))
-        for group in optimizer.param_groups:
-            group["lr"] = course.rate * factor
-        optimizer.step()
-        told(iteration + 1, float(loss.detach()))
-    return assemble(folded, start.scheme, start.kv, {name: each.rounded() for name, each in latents.items()})
+        progress = self.iteration / course.iterations
+        factor = learning_rate_factor(self.iteration, progress, warmup=_WARMUP, final=0.0)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        self._optimizer.step()
+        self.iteration += 1
+        if self.iteration == course.iterations or self.iteration % max(1, course.iterations // _EVALUATIONS) == 0:
+            found = self._evaluate()
+            if found <= self._best_loss:
+                self._best_loss, self._best = found, self._state()
+        return nats
 
+    def best(self) -> QuantModel:
+        """The quantised model of the best evaluation so far."""
+        for name, latent in self._latents.items():
+            latent.restore(self._best[name])
+        rounded = {name: latent.rounded() for name, latent in self._latents.items()}
+        return assemble(self._folded, self._start.scheme, self._start.kv, rounded)
 
-def _drawn(batches: Sequence[Tensor], count: int, generator: torch.Generator) -> Tensor:
-    """Some sequences of one batch, [count, T]."""
-    batch = batches[int(torch.randint(len(batches), (1,), generator=generator))]
-    return batch[torch.randperm(len(batch), generator=generator)[:count]]
+    def save(self, path: Path) -> None:
+        """Write all that going on needs."""
+        state = {
+            "key": self._key(),
+            "iteration": self.iteration,
+            "latents": self._state(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "best": self._best,
+            "best_loss": self._best_loss,
+        }
+        write_checkpoint(state, path)
+
+    def load(self, path: Path) -> None:
+        """Go on from `path`; raises LlgenError when it is of another start or course."""
+        state = read_checkpoint(path)
+        if state.get("key") != self._key():
+            raise LlgenError(f"'{path}' was begun with other texts or settings", "delete it")
+        for name, latent in self._latents.items():
+            latent.restore(state["latents"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self.iteration, self._best, self._best_loss = state["iteration"], state["best"], state["best_loss"]
+
+    def _divergence(self, tokens: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self._teacher(tokens, self._exact)
+        matrices = {name: latent.dequantized() for name, latent in self._latents.items()}
+        return divergence(self._student(tokens, matrices), wanted, 1.0)
+
+    @torch.no_grad()
+    def _evaluate(self) -> float:
+        """Nats a token on the held-out batches; 0 without any, so that the last model is the best."""
+        sums = [float(self._divergence(batch)) * batch.numel() for batch in self._held_out]
+        return sum(sums) / max(1, sum(batch.numel() for batch in self._held_out))
+
+    def _state(self) -> dict[str, dict[str, Tensor]]:
+        return {name: latent.state() for name, latent in self._latents.items()}
+
+    def _key(self) -> str:
+        digest = hashlib.sha256(f"{self._start.sha256} {self._start.kv} {self._course}".encode())
+        for batch in (*self._batches, *self._held_out):
+            digest.update(batch.numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,116 @@
+"""Distilling into integers: matrices in training, and runs that go on after an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+import torch
+from models import ODD, random_checkpoint
+
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.matrix import LEVELS, IntMatrix, round_to_4, round_to_8
+from llgen.codegen.quantize import FoldedModel, QuantModel, fold, round_to_nearest
+from llgen.codegen.spec import lower
+from llgen.trainer.checkpoint import write_checkpoint
+from llgen.trainer.quantize.distill import Course, Interrupted, distill
+from llgen.trainer.quantize.latent import Latent
+
+COURSE = Course(iterations=12, batch=4)
+
+
+def matrix(bits: int) -> IntMatrix:
+    values = np.random.default_rng(3).normal(size=(7, 70)).astype(np.float32)
+    return (round_to_8 if bits == 8 else round_to_4)(values)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_matrix_in_training_begins_as_it_was(bits: int) -> None:
+    start = matrix(bits)
+    latent = Latent(start)
+    again = latent.rounded()
+    assert again.dequantized().tobytes() == start.dequantized().tobytes()
+    assert latent.dequantized().detach().numpy().tobytes() == start.dequantized().tobytes()
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_what_training_sees_is_what_the_format_holds(bits: int) -> None:
+    """However weights and steps have moved, the matrix written is the one that the loss was computed with."""
+    latent = Latent(matrix(bits))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        latent.weights += torch.randn(latent.weights.shape, generator=generator) * 5
+        latent.growth += torch.randn(latent.growth.shape, generator=generator)
+    held = latent.rounded()
+    low, high = LEVELS[bits]
+    assert held.integers.min() >= low and held.integers.max() <= high
+    assert not (held.scales.view(np.uint32) & 0xFFFF).any()
+    assert held.multipliers is None or (held.multipliers.dtype == np.uint8 and held.multipliers.min() >= 1)
+    np.testing.assert_allclose(latent.dequantized().detach().numpy(), held.dequantized(), rtol=1e-6)
+
+
+def test_gradients_reach_weights_within_the_levels_and_their_steps() -> None:
+    latent = Latent(matrix(4))
+    with torch.no_grad():
+        latent.weights[0, 0] = 9.0
+    latent.dequantized().sum().backward()  # type: ignore[no-untyped-call]
+    assert latent.weights.grad is not None and latent.growth.grad is not None
+    assert float(latent.weights.grad[0, 0]) == 0.0
+    assert bool((latent.weights.grad[0, 1:] > 0).all())
+    # A step grows with its logarithm: the gradient is what the group's integers stand for, added up.
+    group = latent.rounded().dequantized()[1, :32].sum()
+    assert float(latent.growth.grad[1, 0]) == pytest.approx(float(group), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def task() -> tuple[FoldedModel, QuantModel, list[torch.Tensor]]:
+    folded = fold(lower(random_checkpoint(replace(ODD, tied=True))))
+    generator = torch.Generator().manual_seed(1)
+    batches = [torch.randint(ODD.vocab_size, (6, length), generator=generator) for length in (9, 14, 20)]
+    return folded, round_to_nearest(folded, "q4"), batches
+
+
+def test_a_distillation_goes_on_to_the_same_result(
+    task: tuple[FoldedModel, QuantModel, list[torch.Tensor]], tmp_path: Path
+) -> None:
+    folded, start, batches = task
+    whole = distill(folded, start, batches[1:], COURSE, held_out=batches[:1])
+    assert whole.sha256 != start.sha256
+    stop, state = Event(), tmp_path / "state.pt"
+
+    def told(iteration: int, loss: float) -> None:
+        if iteration == 5:
+            stop.set()
+
+    with pytest.raises(Interrupted, match="stopped after iteration 5"):
+        distill(folded, start, batches[1:], COURSE, held_out=batches[:1], keep=state, stop=stop, told=told)
+    assert distill(folded, start, batches[1:], COURSE, held_out=batches[:1], keep=state).sha256 == whole.sha256
+
+
+def test_the_state_of_other_texts_or_settings_is_refused(
+    task: tuple[FoldedModel, QuantModel, list[torch.Tensor]], tmp_path: Path
+) -> None:
+    folded, start, batches = task
+    stop, state = Event(), tmp_path / "state.pt"
+    stop.set()
+    with pytest.raises(Interrupted):
+        distill(folded, start, batches, COURSE, keep=state, stop=stop)
+    for course, texts in ((replace(COURSE, rate=0.1), batches), (COURSE, batches[1:])):
+        with pytest.raises(LlgenError, match="was begun with other texts or settings"):
+            distill(folded, start, texts, course, keep=state)
+    write_checkpoint({}, state)
+    with pytest.raises(LlgenError, match="was begun with other texts or settings"):
+        distill(folded, start, batches, COURSE, keep=state)
+
+
+def test_a_distillation_that_only_harms_returns_its_start(
+    task: tuple[FoldedModel, QuantModel, list[torch.Tensor]],
+) -> None:
+    folded, start, batches = task
+    wild = replace(COURSE, rate=1000.0, iterations=3)
+    result = distill(folded, start, batches[1:], wild, held_out=batches[:1])
+    for name, before in start.integer_matrices().items():
+        assert result.integer_matrices()[name].integers.tobytes() == before.integers.tobytes()

@@ -1,0 +1,151 @@
+"""From a float32 model to integers, by calibration and training: the steps in their order, and what they keep."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from torch import Tensor
+
+from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.errors import LlgenError
+from llgen.codegen.matrix import IntMatrix
+from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold
+from llgen.codegen.quantized import is_quantized, load_quantized, save_quantized
+from llgen.codegen.spec import lower
+
+from ..data import Source
+from ..model import Llama
+from .allocate import Budget, sensitivities, within
+from .calibration import batches_of_samples, batches_of_text, spread_over
+from .distill import Course, distill
+from .folded import FoldedLlama
+from .gptq import Curvature, round_with_curvature
+
+_SAMPLE_LENGTH = 256
+_CALIBRATION_BATCHES = 32
+"""For GPTQ, which gains nothing from more; of 16 documents each."""
+_SENSITIVITY_BATCHES = 8
+_HELD_OUT_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is to become integers."""
+
+    scheme: str
+    kv: str | None
+    calibrate: Path | None
+    """The text; None has the model write its own."""
+    documents: int
+    budget: Budget | None
+    """Decides which matrices have 8 bits and which 4; None: the scheme does."""
+    course: Course | None
+    """Of distillation; None leaves it out."""
+
+
+def quantize_with_data(
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    workspace: Path,
+    stop: Event | None = None,
+    told: Callable[[str], None] = lambda what: None,
+) -> QuantModel:
+    """Calibrate, choose the bits, distil.
+
+    `workspace` is a directory that distillation keeps its state in while it goes on; the same call goes on from there,
+    and it is gone at the end. Raises Interrupted when `stop` is set meanwhile; LlgenError when there is no text to be
+    had, or the budget is too small.
+    """
+    folded = fold(lower(checkpoint))
+    batches = _batches(checkpoint, folded, recipe, told)
+    if recipe.course is None:
+        return _calibrated(folded, batches, recipe, told)
+    start_at, state = workspace / _key(folded, batches, recipe)[:16], workspace / "state.pt"
+    if is_quantized(start_at):
+        start = load_quantized(start_at)
+    else:  # nothing to go on from, or something else
+        shutil.rmtree(workspace, ignore_errors=True)
+        start = _calibrated(folded, batches, recipe, told)
+        save_quantized(start, start_at)
+    held_out = spread_over(batches, min(_HELD_OUT_BATCHES, len(batches) // 8)) if len(batches) >= 8 else []
+    taken = {id(batch) for batch in held_out}
+    learned = [batch for batch in batches if id(batch) not in taken]
+    course = recipe.course
+    result = distill(
+        folded,
+        start,
+        learned,
+        course,
+        held_out=held_out,
+        keep=state,
+        stop=stop,
+        told=lambda done, loss: told(f"distilling: {done:,} of {course.iterations:,} iterations, {loss:.4f} nats"),
+    )
+    shutil.rmtree(workspace, ignore_errors=True)
+    return result
+
+
+def _batches(checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> list[Tensor]:
+    spec = folded.spec
+    if recipe.calibrate is None:
+        return batches_of_samples(
+            Llama.from_checkpoint(checkpoint).eval(),
+            spec.config.bos_id,
+            recipe.documents,
+            min(spec.context, _SAMPLE_LENGTH) - 1,
+            told=lambda done: told(f"letting the model write: {done:,} of {recipe.documents:,} texts"),
+        )
+    if spec.vocabulary is None:
+        raise LlgenError(f"'{spec.name}' has no tokenizer, so it cannot read a text", "leave --calibrate out")
+    told("reading the text")
+    batches = batches_of_text(Source(recipe.calibrate).documents(), spec.vocabulary, spec.context, recipe.documents)
+    if not batches:
+        raise LlgenError(f"'{recipe.calibrate}' holds no text to calibrate on", "another text, or none")
+    return batches
+
+
+def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told: Callable[[str], None]) -> QuantModel:
+    told("calibrating")
+    calibration = spread_over(batches, _CALIBRATION_BATCHES)
+    curvature = Curvature(*FoldedLlama.exact(folded), calibration)
+
+    def rounded(bits: Mapping[str, int]) -> QuantModel:
+        matrices = {}
+        for name, values in folded.matrices.items():
+            told(f"rounding {name} to {bits[name]} bits")
+            matrices[name] = round_with_curvature(values, curvature[name], bits[name])
+        return assemble(folded, recipe.scheme, recipe.kv, matrices)
+
+    if recipe.budget is None:
+        return rounded({name: bits_of(recipe.scheme, name) for name in folded.matrices})
+    eights = rounded(dict.fromkeys(folded.matrices, 8))
+    looked_up = {"embedding"} if "classifier" in folded.matrices else set()
+    fours = rounded({name: 8 if name in looked_up else 4 for name in folded.matrices})
+
+    def measured(candidates: Mapping[str, IntMatrix]) -> Mapping[str, float]:
+        return sensitivities(
+            *FoldedLlama.exact(folded),
+            eights.integer_matrices(),
+            candidates,
+            spread_over(calibration, _SENSITIVITY_BATCHES),
+            lambda done: told(f"measuring what a matrix suffers: {done} of {len(candidates)}"),
+        )
+
+    chosen = within(recipe.budget, eights, fours, measured)
+    matrices = {name: (fours if name in chosen else eights).matrices()[name] for name in folded.matrices}
+    return assemble(folded, recipe.scheme, recipe.kv, matrices)
+
+
+def _key(folded: FoldedModel, batches: list[Tensor], recipe: Recipe) -> str:
+    """Changes when anything does that decides what distillation begins with."""
+    digest = hashlib.sha256(f"{recipe.scheme} {recipe.kv} {recipe.budget}".encode())
+    for name, values in folded.matrices.items():
+        digest.update(name.encode() + values.tobytes())
+    for batch in batches:
+        digest.update(batch.numpy().tobytes())
+    return digest.hexdigest()
