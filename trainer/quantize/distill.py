@@ -24,7 +24,10 @@ from llgen.codegen.matrix import IntMatrix
 from llgen.codegen.quantize import FoldedModel, QuantModel, assemble
 
 from ..checkpoint import read_checkpoint, write_checkpoint
+from ..fused import FusedOperators
+from ..library import library
 from ..objective import divergence
+from ..operators import Operators
 from ..schedule import learning_rate_factor
 from .folded import FoldedLlama
 from .latent import Latent
@@ -112,6 +115,7 @@ class _Run:
         self._teacher, self._exact = FoldedLlama.exact(folded)
         gain = None if start.final_gain is None else torch.from_numpy(start.final_gain.copy())
         self._student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
+        self._teacher.operators = self._student.operators = _fastest(start.config.head_dim)
         matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
         self._latents = {name: Latent(matrix) for name, matrix in matrices.items()}
         # Adam moves every weight by about its rate, whatever the gradient's size: a share of a step for all matrices.
@@ -199,3 +203,12 @@ class _Run:
         for batch in (*self._batches, *self._held_out):
             digest.update(batch.numpy().tobytes())
         return digest.hexdigest()
+
+
+def _fastest(head_dim: int) -> Operators:
+    """Operators of our own where they can be compiled."""
+    try:
+        library(head_dim)
+    except (LlgenError, OSError):
+        return Operators()
+    return FusedOperators()

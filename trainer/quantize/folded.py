@@ -7,6 +7,7 @@ Bengio, Léonard and Courville, 2013, arXiv:1308.3432).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from llgen.codegen.numerics import SMALLEST_STEP
 from llgen.codegen.quantize import FoldedModel, QuantModel
 
 from ..model import rope_tables
-from ..operators import rotate
+from ..operators import Operators, rotate
 
 Matrices = Mapping[str, Tensor]
 """By the names of `QuantModel.matrices`, [rows, columns] each."""
@@ -42,7 +43,9 @@ class FoldedLlama:
         """`whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too."""
         self.config, self.final_gain, self.whole, self.whole_cache = config, final_gain, whole, whole_cache
         self.context = context or config.max_seq_len
+        self.operators = Operators()
         self._cos, self._sin = rope_tables(config)
+        self._no_gain = torch.ones(config.dim)
 
     @classmethod
     def of(cls, model: QuantModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
@@ -66,14 +69,14 @@ class FoldedLlama:
             qkv = self._product(f"wqkv.{layer}", self._norm(x), matrices, observe)
             x = x + self._product(f"wo.{layer}", self._attend(qkv), matrices, observe)
             gate, up = self._product(f"w13.{layer}", self._norm(x), matrices, observe).chunk(2, dim=-1)
-            x = x + self._product(f"w2.{layer}", F.silu(gate) * up, matrices, observe)
+            x = x + self._product(f"w2.{layer}", self.operators.swiglu(gate, up), matrices, observe)
         n = self._norm(x)
         if self.final_gain is not None:
             n = n * self.final_gain
         return self._product("classifier" if "classifier" in matrices else "embedding", n, matrices, observe)
 
     def _norm(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], eps=self.config.norm_eps)
+        return self.operators.rms_norm(x, self._no_gain, self.config.norm_eps)
 
     def _product(self, name: str, x: Tensor, matrices: Matrices, observe: Observer | None) -> Tensor:
         if self.whole:
@@ -87,16 +90,14 @@ class FoldedLlama:
         config = self.config
         batch, time, _ = qkv.shape
         parts = torch.split(qkv, [config.q_dim, config.kv_dim, config.kv_dim], dim=-1)
-        q, k, v = (part.reshape(batch, time, -1, config.head_dim).transpose(1, 2) for part in parts)
+        q, k, v = (part.reshape(batch, time, -1, config.head_dim) for part in parts)
         cos, sin = self._cos[:time], self._sin[:time]
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if self.whole_cache:
+        if self.whole_cache:  # what is rounded is what has been turned
+            q, k = rotate(q, cos[:, None], sin[:, None]), rotate(k, cos[:, None], sin[:, None])
             q, k, v = rounded(q), rounded(k), rounded(v)
-        group = config.n_heads // config.n_kv_heads
-        if group > 1:
-            k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)  # queries are scaled already
-        return mixed.transpose(1, 2).reshape(batch, time, config.q_dim)
+            cos, sin = torch.ones_like(cos), torch.zeros_like(sin)
+        q = q * math.sqrt(config.head_dim)  # queries are scaled already
+        return self.operators.attention(q, k, v, cos, sin).reshape(batch, time, config.q_dim)
 
 
 class _Rounded(torch.autograd.Function):
