@@ -67,8 +67,9 @@ def divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
 
     The square keeps the gradient's size whatever the temperature. Both are logits [B, T, V].
     """
-    ours = logits.flatten(0, 1).float() / temperature
-    theirs = wanted.flatten(0, 1).float() / temperature
+    ours, theirs = logits.flatten(0, 1).float(), wanted.flatten(0, 1).float()
+    if temperature != 1.0:
+        ours, theirs = ours / temperature, theirs / temperature
     loss: Tensor = _Divergence.apply(ours, theirs)  # type: ignore[no-untyped-call]
     return loss * temperature**2
 

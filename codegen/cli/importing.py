@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +13,11 @@ from ..config import ModelConfig
 from ..errors import UsageError
 from ..formats.detect import Form, describe, detect, read_any, read_vocabulary
 from ..formats.sentencepiece_model import write_model
-from .options import answer, json_option, say
+from ..quantize import fold, round_to_nearest
+from ..requantize import weight_errors
+from ..spec import lower
+from .options import answer, json_option, need_torch, say, spinner
+from .tables import aligned
 
 _PATH = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -22,23 +27,81 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("source", type=_PATH)
 @click.option("--tokenizer", type=_FILE, help="tokenizer.model (SentencePiece) or tokenizer.bin (llama2.c).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model directory to write.")
+@click.option("--data", type=_PATH, help="Of quantised SOURCE: text to measure what q8 costs on, in perplexity.")
+@click.option("--documents", type=click.IntRange(min=1), default=100, show_default=True, help="Of that text.")
 @json_option
-def command(source: Path, tokenizer: Path | None, output: Path, as_json: bool) -> None:
+def command(
+    source: Path, tokenizer: Path | None, output: Path, data: Path | None, documents: int, as_json: bool
+) -> None:
     """Make a model directory from SOURCE.
 
     SOURCE is a Hugging Face Llama directory, a GGUF file, a llama2.c checkpoint (.bin, v0 to v2) or its training
     checkpoint (.pt); files are known by their content. A llama2.c tokenizer.bin alone becomes the tokenizer.model that
-    -o names.
+    -o names. Weights that were quantised become float32; what our q8 will cost them is said.
     """
     if detect(source) is Form.LLAMA2C_TOKENIZER:
         _import_tokenizer(source, tokenizer, output, as_json)
         return
     checkpoint = read_any(source, tokenizer)
+    again = describe(source).quantised
+    if data is not None:
+        _require_measurable(checkpoint, source, again)
     save_checkpoint(checkpoint, output)
     _report_model(checkpoint, source, output)
+    requantised = _requantised(checkpoint, source, data, documents) if again else None
+    _say_next(checkpoint, output)
     if as_json:
         config = checkpoint.config
-        answer({"model": str(output), "parameters": config.parameter_count, "config": asdict(config)})
+        facts = {"model": str(output), "parameters": config.parameter_count, "config": asdict(config)}
+        answer(facts if requantised is None else facts | {"requantised": requantised})
+
+
+def _require_measurable(checkpoint: Checkpoint, source: Path, quantised: bool) -> None:
+    if not quantised:
+        raise UsageError(f"'{source}' was never quantised, so there is nothing to measure", "leave --data out")
+    if checkpoint.vocabulary is None:
+        raise UsageError(f"'{source}' comes without a tokenizer, so it cannot read a text", "--tokenizer FILE")
+    need_torch("--data")
+
+
+def _requantised(checkpoint: Checkpoint, source: Path, data: Path | None, documents: int) -> dict[str, Any]:
+    """Say what quantising weights costs that were quantised before, and return it for a program."""
+    folded = fold(lower(checkpoint))
+    model = round_to_nearest(folded, "q8")
+    errors = weight_errors(folded, model)
+    size = sum(matrix.stored_bits for matrix in model.matrices().values()) // 8
+    say(
+        "its weights were quantised before; llgen's q8, one scale a row, rounds them again:"
+        f" {size:,} bytes, from a file of {source.stat().st_size:,}"
+    )
+    rows = [[kind, error.name, f"{error.relative_rms:.2%}"] for kind, error in errors.items()]
+    for line in aligned([["matrices", "worst", "RMS error of its weights"], *rows]):
+        say(f"  {line}")
+    result: dict[str, Any] = {
+        "scheme": "q8",
+        "bytes": size,
+        "weights": {kind: asdict(error) for kind, error in errors.items()},
+    }
+    if data is None:
+        say("  --data TEXT says what that costs in perplexity")
+        return result
+    from llgen.trainer.data import Source
+    from llgen.trainer.quantize.compare import Contender, compare
+    from llgen.trainer.quantize.folded import FoldedLlama
+
+    assert checkpoint.vocabulary is not None
+    with spinner("measuring what q8 costs") as progress:
+        cost = compare(
+            Contender(*FoldedLlama.exact(folded)),
+            {"q8": Contender.of(model)},
+            checkpoint.vocabulary,
+            Source(data).documents(),
+            documents,
+            lambda done: progress(f"measuring what q8 costs: {done:,} documents"),
+        )["q8"]
+    ratio = f"x{cost.ratio:.4f} ±{cost.standard_error:.4f}"
+    say(f"  perplexity {ratio} of what was imported, over {cost.documents:,} documents")
+    return result | vars(cost)
 
 
 def _import_tokenizer(source: Path, tokenizer: Path | None, output: Path, as_json: bool) -> None:
@@ -75,10 +138,13 @@ def _report_model(checkpoint: Checkpoint, source: Path, output: Path) -> None:
     _say_end_tokens(source)
     say(f"{_shape(config)}; {config.parameter_count:,} parameters")
     say(f"wrote {output}: config.json, model.safetensors" + ("" if vocabulary is None else ", tokenizer.model"))
-    if vocabulary is None:
+
+
+def _say_next(checkpoint: Checkpoint, output: Path) -> None:
+    if checkpoint.vocabulary is None:
         say("no tokenizer: the model takes and gives token ids alone")
         say("  try: the same command with --tokenizer FILE, a tokenizer.model or tokenizer.bin")
-        say(f"next: llgen run {output} --tokens {config.bos_id}")
+        say(f"next: llgen run {output} --tokens {checkpoint.config.bos_id}")
     else:
         say(f'next: llgen run {output} "Once upon a time"')
 

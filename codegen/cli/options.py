@@ -39,10 +39,10 @@ def answer(value: dict[str, Any]) -> None:
     click.echo(json.dumps(value))
 
 
-def need_torch() -> None:
-    """Raise LlgenError where PyTorch, which not every user needs, is not installed."""
+def need_torch(what: str = "training") -> None:
+    """Raise LlgenError where PyTorch, which not every user needs, is not installed; `what` needs it."""
     if not find_spec("torch"):
-        raise LlgenError("training needs PyTorch, which is not installed", "pip install 'llgen[train]'")
+        raise LlgenError(f"{what} needs PyTorch, which is not installed", "pip install 'llgen[train]'")
 
 
 @contextmanager

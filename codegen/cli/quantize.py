@@ -92,13 +92,15 @@ def command(
     facts = load_target(target)
     budget = _budget(bits, flash, facts)
     checkpoint = load_checkpoint(model)
+    if data is not None:
+        need_torch("--data")
     for path, option in ((calibrate, "--calibrate"), (data, "--data")):
         _require_readable(checkpoint, path, option)
     require_room(output)
     if method == "rtn":
         result = quantize(lower(checkpoint), scheme, kv)
     else:
-        need_torch()
+        need_torch(f"--method {method}")
         count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
         course = (iterations or _ITERATIONS) if method == "distill" else None
         made = _calibrated(checkpoint, output, scheme, kv, calibrate, count, budget, course)
@@ -138,7 +140,7 @@ def _budget(bits: str | None, flash: str | None, target: Target) -> Budget | Non
     if bits is None:
         return None
     limit = _bytes(flash) if flash is not None else _average(bits)
-    need_torch()
+    need_torch("--bits")
     from llgen.trainer.quantize.allocate import BitsBudget, FlashBudget
 
     return FlashBudget(limit, target) if isinstance(limit, int) else BitsBudget(limit)
@@ -216,7 +218,6 @@ def _rows(
         models[scheme] = (method, result) if scheme == result.scheme else other
     costs: Mapping[str, Comparison] = {}
     if data is not None:
-        need_torch()
         with spinner("measuring what it costs") as progress:
             costs = _costs(checkpoint, {name: model for name, (_, model) in models.items()}, data, documents, progress)
     return {

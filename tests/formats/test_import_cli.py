@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import sentencepiece.sentencepiece_model_pb2 as schema
 
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli import main
+from llgen.codegen.quantize import fold, round_to_nearest
+from llgen.codegen.spec import lower
 from llgen.codegen.vocabulary import Piece, Vocabulary
 
 Import = Callable[..., tuple[int, str, str]]
@@ -223,3 +227,56 @@ def test_refuses_real_tokenizers_of_other_models(
     assert code == 1
     assert message in stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------- weights quantised before
+
+
+def test_what_was_quantised_says_what_q8_costs_it(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    code, stdout, stderr = llgen_import(
+        files["v2"], "--tokenizer", files["tokenizer"], "-o", tmp_path / "tiny", "--json"
+    )
+    assert code == 0
+    found = json.loads(stdout)["requantised"]
+    assert set(found["weights"]) == {"embedding", "wqkv", "wo", "w13", "w2"}
+    for kind, error in found["weights"].items():
+        assert 0.0 < error["relative_rms"] < 0.02
+        assert re.search(rf"^  {kind} +{re.escape(error['name'])} +{error['relative_rms']:.2%}$", stderr, re.MULTILINE)
+    model = round_to_nearest(fold(lower(load_checkpoint(tmp_path / "tiny"))), "q8")
+    exact = fold(lower(load_checkpoint(tmp_path / "tiny"))).matrices["embedding"]
+    moved = np.linalg.norm(model.embedding.dequantized() - exact) / np.linalg.norm(exact)
+    assert found["weights"]["embedding"]["relative_rms"] == pytest.approx(moved, rel=1e-5)
+    assert f"{found['bytes']:,} bytes, from a file of {files['v2'].stat().st_size:,}" in stderr
+
+
+@pytest.mark.parametrize("source", ["v0", "v1"])
+def test_what_was_not_says_nothing_of_it(llgen_import: Import, files: Files, tmp_path: Path, source: str) -> None:
+    code, stdout, stderr = llgen_import(files[source], "-o", tmp_path / "tiny", "--json")
+    assert code == 0
+    assert "requantised" not in json.loads(stdout)
+    assert "quantised" not in stderr
+
+
+@pytest.mark.skipif(not find_spec("torch"), reason="pip install 'llgen[train]'")
+def test_a_text_says_it_in_perplexity(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat\n<|endoftext|>\na dog and a cat\n")
+    arguments = (files["v2"], "--tokenizer", files["tokenizer"], "--data", text, "-o", tmp_path / "tiny", "--json")
+    code, stdout, stderr = llgen_import(*arguments)
+    assert code == 0
+    found = json.loads(stdout)["requantised"]
+    assert (found["documents"], 0.3 < found["ratio"] < 3.0) == (2, True)  # random weights
+    assert f"perplexity x{found['ratio']:.4f} ±{found['standard_error']:.4f} of what was imported" in stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [("v0", (), "was never quantised"), ("v2", (), "comes without a tokenizer")],
+)
+def test_a_text_that_serves_nothing_is_refused(
+    llgen_import: Import, files: Files, tmp_path: Path, source: str, options: tuple[str, ...], message: str
+) -> None:
+    code, _, stderr = llgen_import(files[source], "--data", files["prose"], "-o", tmp_path / "tiny", *options)
+    assert code == 2
+    assert message in stderr
+    assert not (tmp_path / "tiny").exists()

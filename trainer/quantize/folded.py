@@ -105,7 +105,7 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, levels: int) -> Tensor:
-        largest = torch.linalg.vector_norm(x, float("inf"), dim=-1, keepdim=True)
+        largest = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
         inverse = torch.where(largest < float(SMALLEST_STEP), 0.0, levels / largest)
         return (x * inverse).round_().mul_(largest * (1.0 / levels))
 
