@@ -15,9 +15,9 @@ from llgen.codegen.errors import LlgenError
 from llgen.codegen.matrix import LEVELS, IntMatrix, round_to_4, round_to_8
 from llgen.codegen.quantize import FoldedModel, QuantModel, fold, round_to_nearest
 from llgen.codegen.spec import lower
-from llgen.trainer.checkpoint import write_checkpoint
 from llgen.trainer.quantize.distill import Course, Interrupted, distill
 from llgen.trainer.quantize.latent import Latent
+from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
 
 COURSE = Course(iterations=12, batch=4)
 
@@ -90,20 +90,22 @@ def test_a_distillation_goes_on_to_the_same_result(
     assert distill(folded, start, batches[1:], COURSE, held_out=batches[:1], keep=state).sha256 == whole.sha256
 
 
-def test_the_state_of_other_texts_or_settings_is_refused(
-    task: tuple[FoldedModel, QuantModel, list[torch.Tensor]], tmp_path: Path
-) -> None:
-    folded, start, batches = task
-    stop, state = Event(), tmp_path / "state.pt"
+def test_a_recipe_goes_on_where_it_stopped_and_refuses_to_with_other_settings(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(replace(ODD, tied=True))
+    recipe = Recipe("q4", None, None, 40, None, replace(COURSE, iterations=6))
+    whole = quantize_with_data(checkpoint, recipe, tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+    stop, workspace = Event(), tmp_path / "work"
     stop.set()
     with pytest.raises(Interrupted):
-        distill(folded, start, batches, COURSE, keep=state, stop=stop)
-    for course, texts in ((replace(COURSE, rate=0.1), batches), (COURSE, batches[1:])):
-        with pytest.raises(LlgenError, match="was begun with other texts or settings"):
-            distill(folded, start, texts, course, keep=state)
-    write_checkpoint({}, state)
-    with pytest.raises(LlgenError, match="was begun with other texts or settings"):
-        distill(folded, start, batches, COURSE, keep=state)
+        quantize_with_data(checkpoint, recipe, workspace, stop)
+    other = replace(recipe, course=replace(COURSE, iterations=7))
+    with pytest.raises(LlgenError, match="holds an unfinished distillation of another model or text, or with other"):
+        quantize_with_data(checkpoint, other, workspace)
+    words: list[str] = []
+    assert quantize_with_data(checkpoint, recipe, workspace, told=words.append).sha256 == whole.sha256
+    assert not any("calibrating" in word or "rounding" in word for word in words)
+    assert not workspace.exists()
 
 
 def test_a_distillation_that_only_harms_returns_its_start(

@@ -15,7 +15,7 @@ from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.matrix import IntMatrix
 from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold
-from llgen.codegen.quantized import is_quantized, load_quantized, save_quantized
+from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
 
 from ..data import Source
@@ -59,19 +59,13 @@ def quantize_with_data(
 
     `workspace` is a directory that distillation keeps its state in while it goes on; the same call goes on from there,
     and it is gone at the end. Raises Interrupted when `stop` is set meanwhile; LlgenError when there is no text to be
-    had, or the budget is too small.
+    had, the budget is too small, or the workspace holds the state of another model, text or recipe.
     """
     folded = fold(lower(checkpoint))
     batches = _batches(checkpoint, folded, recipe, told)
     if recipe.course is None:
         return _calibrated(folded, batches, recipe, told)
-    start_at, state = workspace / _key(folded, batches, recipe)[:16], workspace / "state.pt"
-    if is_quantized(start_at):
-        start = load_quantized(start_at)
-    else:  # nothing to go on from, or something else
-        shutil.rmtree(workspace, ignore_errors=True)
-        start = _calibrated(folded, batches, recipe, told)
-        save_quantized(start, start_at)
+    start = _start(folded, batches, recipe, workspace, told)
     held_out = spread_over(batches, min(_HELD_OUT_BATCHES, len(batches) // 8)) if len(batches) >= 8 else []
     taken = {id(batch) for batch in held_out}
     learned = [batch for batch in batches if id(batch) not in taken]
@@ -82,12 +76,30 @@ def quantize_with_data(
         learned,
         course,
         held_out=held_out,
-        keep=state,
+        keep=workspace / "state.pt",
         stop=stop,
         told=lambda done, loss: told(f"distilling: {done:,} of {course.iterations:,} iterations, {loss:.4f} nats"),
     )
     shutil.rmtree(workspace, ignore_errors=True)
     return result
+
+
+def _start(
+    folded: FoldedModel, batches: list[Tensor], recipe: Recipe, workspace: Path, told: Callable[[str], None]
+) -> QuantModel:
+    """What distillation begins with: calibrated now, or kept from before it was interrupted."""
+    key, kept, written = _key(folded, batches, recipe), workspace / "start", workspace / "key"
+    if written.exists():
+        if written.read_text(encoding="ascii") == key:
+            return load_quantized(kept)
+        raise LlgenError(
+            f"'{workspace}' holds an unfinished distillation of another model or text, or with other settings",
+            "the command as it was, to go on with it; or delete the folder, or another -o",
+        )
+    start = _calibrated(folded, batches, recipe, told)
+    save_quantized(start, kept)
+    written.write_text(key, encoding="ascii")
+    return start
 
 
 def _batches(checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> list[Tensor]:
@@ -142,8 +154,8 @@ def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told
 
 
 def _key(folded: FoldedModel, batches: list[Tensor], recipe: Recipe) -> str:
-    """Changes when anything does that decides what distillation begins with."""
-    digest = hashlib.sha256(f"{recipe.scheme} {recipe.kv} {recipe.budget}".encode())
+    """Changes when anything does that decides the result."""
+    digest = hashlib.sha256(f"{recipe.scheme} {recipe.kv} {recipe.budget} {recipe.course}".encode())
     for name, values in folded.matrices.items():
         digest.update(name.encode() + values.tobytes())
     for batch in batches:
