@@ -13,10 +13,10 @@ from ..config import ModelConfig
 from ..errors import UsageError
 from ..formats.detect import Form, describe, detect, read_any, read_vocabulary
 from ..formats.sentencepiece_model import write_model
-from ..quantize import fold, round_to_nearest
+from ..quantize import FoldedModel, fold, round_to_nearest
 from ..requantize import weight_errors
 from ..spec import lower
-from .options import answer, json_option, need_torch, say, spinner
+from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
 from .tables import aligned
 
 _PATH = click.Path(exists=True, path_type=Path)
@@ -29,9 +29,18 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model directory to write.")
 @click.option("--data", type=_PATH, help="Of quantised SOURCE: text to measure what q8 costs on, in perplexity.")
 @click.option("--documents", type=click.IntRange(min=1), default=100, show_default=True, help="Of that text.")
+@field_option
+@separator_option
 @json_option
 def command(
-    source: Path, tokenizer: Path | None, output: Path, data: Path | None, documents: int, as_json: bool
+    source: Path,
+    tokenizer: Path | None,
+    output: Path,
+    data: Path | None,
+    documents: int,
+    field: str | None,
+    separator: str | None,
+    as_json: bool,
 ) -> None:
     """Make a model directory from SOURCE.
 
@@ -48,7 +57,14 @@ def command(
         _require_measurable(checkpoint, source, again)
     save_checkpoint(checkpoint, output)
     _report_model(checkpoint, source, output)
-    requantised = _requantised(checkpoint, source, data, documents) if again else None
+    requantised = None
+    if again:
+        folded = fold(lower(checkpoint))
+        requantised = _requantised(folded, source)
+        if data is not None:
+            requantised |= _cost(folded, data, field, separator, documents)
+        else:
+            say("  --data TEXT says what that costs in perplexity")
     _say_next(checkpoint, output)
     if as_json:
         config = checkpoint.config
@@ -64,9 +80,8 @@ def _require_measurable(checkpoint: Checkpoint, source: Path, quantised: bool) -
     need_torch("--data")
 
 
-def _requantised(checkpoint: Checkpoint, source: Path, data: Path | None, documents: int) -> dict[str, Any]:
-    """Say what quantising weights costs that were quantised before, and return it for a program."""
-    folded = fold(lower(checkpoint))
+def _requantised(folded: FoldedModel, source: Path) -> dict[str, Any]:
+    """Say how far q8 moves weights that were quantised before, and return it for a program."""
     model = round_to_nearest(folded, "q8")
     errors = weight_errors(folded, model)
     size = sum(matrix.stored_bits for matrix in model.matrices().values()) // 8
@@ -77,31 +92,29 @@ def _requantised(checkpoint: Checkpoint, source: Path, data: Path | None, docume
     rows = [[kind, error.name, f"{error.relative_rms:.2%}"] for kind, error in errors.items()]
     for line in aligned([["matrices", "worst", "RMS error of its weights"], *rows]):
         say(f"  {line}")
-    result: dict[str, Any] = {
-        "scheme": "q8",
-        "bytes": size,
-        "weights": {kind: asdict(error) for kind, error in errors.items()},
-    }
-    if data is None:
-        say("  --data TEXT says what that costs in perplexity")
-        return result
+    return {"scheme": "q8", "bytes": size, "weights": {kind: asdict(error) for kind, error in errors.items()}}
+
+
+def _cost(folded: FoldedModel, data: Path, field: str | None, separator: str | None, documents: int) -> dict[str, Any]:
+    """Say what that costs in perplexity, and return it for a program."""
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.compare import Contender, compare
     from llgen.trainer.quantize.folded import FoldedLlama
 
-    assert checkpoint.vocabulary is not None
+    vocabulary = folded.spec.vocabulary
+    assert vocabulary is not None
     with spinner("measuring what q8 costs") as progress:
         cost = compare(
             Contender(*FoldedLlama.exact(folded)),
-            {"q8": Contender.of(model)},
-            checkpoint.vocabulary,
-            Source(data).documents(),
+            {"q8": Contender.of(round_to_nearest(folded, "q8"))},
+            vocabulary,
+            Source(data, field, separator).documents(),
             documents,
             lambda done: progress(f"measuring what q8 costs: {done:,} documents"),
         )["q8"]
     ratio = f"x{cost.ratio:.4f} ±{cost.standard_error:.4f}"
     say(f"  perplexity {ratio} of what was imported, over {cost.documents:,} documents")
-    return result | vars(cost)
+    return vars(cost)
 
 
 def _import_tokenizer(source: Path, tokenizer: Path | None, output: Path, as_json: bool) -> None:

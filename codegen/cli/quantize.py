@@ -17,10 +17,21 @@ from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
 from llgen.targets.schema import Target, load_target
 
-from .options import answer, json_option, model_argument, need_torch, say, spinner, target_option
+from .options import (
+    answer,
+    field_option,
+    json_option,
+    model_argument,
+    need_torch,
+    say,
+    separator_option,
+    spinner,
+    target_option,
+)
 from .tables import aligned
 
 if TYPE_CHECKING:
+    from llgen.trainer.data import Source
     from llgen.trainer.quantize.allocate import Budget
     from llgen.trainer.quantize.compare import Comparison
 
@@ -63,6 +74,8 @@ class Row:
 @click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {_ITERATIONS:,}]")
 @click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
 @click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Of that text.")
+@field_option
+@separator_option
 @click.option("-o", "--output", type=_PATH, required=True, help="The model directory to write.")
 @target_option
 @json_option
@@ -78,6 +91,8 @@ def command(
     iterations: int | None,
     data: Path | None,
     data_documents: int,
+    field: str | None,
+    separator: str | None,
     output: Path,
     target: str,
     as_json: bool,
@@ -97,18 +112,22 @@ def command(
     for path, option in ((calibrate, "--calibrate"), (data, "--data")):
         _require_readable(checkpoint, path, option)
     require_room(output)
+    if calibrate is not None and calibrate == data:
+        say("what it costs will be measured on the text it was calibrated on: another text would tell more")
     if method == "rtn":
         result = quantize(lower(checkpoint), scheme, kv)
     else:
         need_torch(f"--method {method}")
         count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
         course = (iterations or _ITERATIONS) if method == "distill" else None
-        made = _calibrated(checkpoint, output, scheme, kv, calibrate, count, budget, course)
+        text = None if calibrate is None else _source(calibrate, field, separator)
+        made = _calibrated(checkpoint, output, scheme, kv, text, count, budget, course)
         if isinstance(made, int):
             return made
         result = made
     save_quantized(result, output)
-    rows = _rows(checkpoint, result, method, facts, data, data_documents)
+    measured = None if data is None else _source(data, field, separator)
+    rows = _rows(checkpoint, result, method, facts, measured, data_documents)
     if as_json:
         answer(_as_json(output, result, method, rows))
     else:
@@ -178,12 +197,18 @@ def _require_readable(checkpoint: Checkpoint, path: Path | None, option: str) ->
         raise UsageError(f"{option}: '{path}' does not exist", "a file of text or JSON lines, or a folder of them")
 
 
+def _source(path: Path, field: str | None, separator: str | None) -> Source:
+    from llgen.trainer.data import Source
+
+    return Source(path, field, separator)
+
+
 def _calibrated(
     checkpoint: Checkpoint,
     output: Path,
     scheme: str,
     kv: str | None,
-    calibrate: Path | None,
+    calibrate: Source | None,
     documents: int,
     budget: Budget | None,
     iterations: int | None,
@@ -208,7 +233,7 @@ def _calibrated(
 
 
 def _rows(
-    checkpoint: Checkpoint, result: QuantModel, method: str, target: Target, data: Path | None, documents: int
+    checkpoint: Checkpoint, result: QuantModel, method: str, target: Target, data: Source | None, documents: int
 ) -> dict[str, Row]:
     """By scheme: the result, and what there would be instead."""
     folded = fold(lower(checkpoint))
@@ -228,11 +253,10 @@ def _rows(
 def _costs(
     checkpoint: Checkpoint,
     models: Mapping[str, QuantModel],
-    data: Path,
+    data: Source,
     documents: int,
     progress: Callable[[str], None],
 ) -> dict[str, Comparison]:
-    from llgen.trainer.data import Source
     from llgen.trainer.quantize.compare import Contender, compare
 
     contenders = {name: Contender.of(model) for name, model in models.items()}
@@ -241,7 +265,7 @@ def _costs(
         contenders["f32"],
         contenders,
         checkpoint.vocabulary,
-        Source(data).documents(),
+        data.documents(),
         documents,
         lambda done: progress(f"measuring what it costs: {done:,} documents"),
     )

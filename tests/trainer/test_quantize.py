@@ -284,3 +284,13 @@ def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Pa
 def test_a_text_for_rounding_to_nearest_is_refused(model_directory: Path, text: Path, tmp_path: Path) -> None:
     with pytest.raises(LlgenError, match="--method rtn calibrates nothing"):
         call(quantize, model_directory, "--scheme", "q8", "--method", "rtn", "--calibrate", text, "-o", tmp_path / "q8")
+
+
+def test_texts_in_a_field_of_json_lines(model_directory: Path, tmp_path: Path) -> None:
+    path = tmp_path / "stories.jsonl"
+    path.write_text("\n".join(json.dumps({"story": story}) for story in STORIES), encoding="utf-8")
+    options = ["--scheme", "q8", "--calibrate", path, "--data", path, "--documents", 16, "--data-documents", 9]
+    with pytest.raises(LlgenError, match="has no field 'text'"):
+        call(quantize, model_directory, *options, "-o", tmp_path / "q8")
+    answer = call(quantize, model_directory, *options, "--field", "story", "-o", tmp_path / "q8")
+    assert answer["schemes"]["q8"]["documents"] == 9

@@ -39,7 +39,7 @@ class Recipe:
 
     scheme: str
     kv: str | None
-    calibrate: Path | None
+    calibrate: Source | None
     """The text; None has the model write its own."""
     documents: int
     budget: Budget | None
@@ -115,9 +115,9 @@ def _batches(checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, told: 
     if spec.vocabulary is None:
         raise LlgenError(f"'{spec.name}' has no tokenizer, so it cannot read a text", "leave --calibrate out")
     told("reading the text")
-    batches = batches_of_text(Source(recipe.calibrate).documents(), spec.vocabulary, spec.context, recipe.documents)
+    batches = batches_of_text(recipe.calibrate.documents(), spec.vocabulary, spec.context, recipe.documents)
     if not batches:
-        raise LlgenError(f"'{recipe.calibrate}' holds no text to calibrate on", "another text, or none")
+        raise LlgenError(f"'{recipe.calibrate.path}' holds no text to calibrate on", "another text, or none")
     return batches
 
 
