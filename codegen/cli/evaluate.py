@@ -56,7 +56,7 @@ def command(
     float32 is held against the float32 model: the ratio of perplexities with its standard error over documents, KL,
     and how often the likeliest token is the same.
     """
-    need_torch()
+    need_torch("scoring")
     from llgen.trainer.data import Source
 
     texts = Source(data, field, separator).documents()
