@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ import click
 
 from llgen.codegen.checkpoint import Checkpoint, load_checkpoint, require_room
 from llgen.codegen.errors import ExitCode, LlgenError, UsageError
-from llgen.codegen.estimate import Estimate, estimate
-from llgen.codegen.quantize import CACHES, QuantModel, fold, quantize
+from llgen.codegen.quantize import CACHES, QuantModel, quantize
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
 from llgen.targets.schema import Target, load_target
@@ -28,28 +26,17 @@ from .options import (
     spinner,
     target_option,
 )
-from .tables import aligned
+from .scheme_table import Row, as_json_rows, rows_of, table
 
 if TYPE_CHECKING:
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.allocate import Budget
-    from llgen.trainer.quantize.compare import Comparison
 
 _PATH = click.Path(path_type=Path)
 _DOCUMENTS = {"gptq": 512, "distill": 10_000}
 _SAMPLES = {"gptq": 512, "distill": 2048}
 """Texts that the model writes where none are given."""
 _ITERATIONS = 3000
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one scheme takes and costs."""
-
-    method: str
-    model: QuantModel
-    size: Estimate
-    cost: Comparison | None
 
 
 @click.command("quantize")
@@ -127,7 +114,7 @@ def command(
         result = made
     save_quantized(result, output)
     measured = None if data is None else _source(data, field, separator)
-    rows = _rows(checkpoint, result, method, facts, measured, data_documents)
+    rows = rows_of(checkpoint, result, method, facts, measured, data_documents)
     if as_json:
         answer(_as_json(output, result, method, rows))
     else:
@@ -232,45 +219,6 @@ def _calibrated(
                 return 130
 
 
-def _rows(
-    checkpoint: Checkpoint, result: QuantModel, method: str, target: Target, data: Source | None, documents: int
-) -> dict[str, Row]:
-    """By scheme: the result, and what there would be instead."""
-    folded = fold(lower(checkpoint))
-    models = {"f32": ("-", quantize(folded.spec, "f32"))}
-    for scheme in ("q8", "q4"):
-        other = ("rtn", quantize(folded.spec, scheme, result.kv))
-        models[scheme] = (method, result) if scheme == result.scheme else other
-    costs: Mapping[str, Comparison] = {}
-    if data is not None:
-        with spinner("measuring what it costs") as progress:
-            costs = _costs(checkpoint, {name: model for name, (_, model) in models.items()}, data, documents, progress)
-    return {
-        name: Row(method, model, estimate(model, target), costs.get(name)) for name, (method, model) in models.items()
-    }
-
-
-def _costs(
-    checkpoint: Checkpoint,
-    models: Mapping[str, QuantModel],
-    data: Source,
-    documents: int,
-    progress: Callable[[str], None],
-) -> dict[str, Comparison]:
-    from llgen.trainer.quantize.compare import Contender, compare
-
-    contenders = {name: Contender.of(model) for name, model in models.items()}
-    assert checkpoint.vocabulary is not None
-    return compare(
-        contenders["f32"],
-        contenders,
-        checkpoint.vocabulary,
-        data.documents(),
-        documents,
-        lambda done: progress(f"measuring what it costs: {done:,} documents"),
-    )
-
-
 def _as_json(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     return {
         "model": str(output),
@@ -279,16 +227,7 @@ def _as_json(output: Path, model: QuantModel, method: str, rows: Mapping[str, Ro
         "method": method,
         "bits_a_weight": model.bits_a_weight,
         "bits": {name: matrix.bits for name, matrix in model.matrices().items()},
-        "schemes": {
-            name: {
-                "method": row.method,
-                "bits_a_weight": row.model.bits_a_weight,
-                "flash_bytes": row.size.flash_bytes,
-                "ram_bytes": row.size.ram_bytes,
-                **({} if row.cost is None else vars(row.cost)),
-            }
-            for name, row in rows.items()
-        },
+        "schemes": as_json_rows(rows),
     }
 
 
@@ -300,24 +239,6 @@ def _tell(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row],
     eights = [name for name, matrix in matrices.items() if matrix.bits == 8]
     if model.has_four_bits and 0 < len(eights) < len(matrices):
         say(f"8 bits have {', '.join(eights)}; 4 bits the others")
-    measured = any(row.cost is not None for row in rows.values())
-    head = ["scheme", "method", "bits", "flash", "RAM"]
-    if measured:
-        head += ["nats", "perplexity", "KL", "same likeliest"]
-    lines = [head]
-    for name, row in rows.items():
-        words = [name, row.method, f"{row.model.bits_a_weight:.2f}"]
-        words += [f"{row.size.flash_bytes:,}", f"{row.size.ram_bytes:,}"]
-        if row.cost is not None:
-            cost = row.cost
-            ratio = f"x{cost.ratio:.4f} ±{cost.standard_error:.4f}"
-            words += [f"{cost.nats_per_token:.4f}", ratio, f"{cost.kl:.4f}", f"{cost.top1:.1%}"]
-        lines.append(words)
-    for line in aligned(lines):
+    for line in table(rows, target):
         say(line)
-    told = f"flash and RAM in bytes on {target.name}, code allowed for"
-    costs = [row.cost for row in rows.values() if row.cost is not None]
-    if costs:
-        told += f"; nats a token and KL over {costs[0].documents:,} documents, {costs[0].tokens:,} tokens"
-    say(told)
     say(f"next: llgen check {output}")

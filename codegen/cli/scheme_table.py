@@ -1,0 +1,107 @@
+"""The end of `llgen quantize`: what each scheme takes and costs, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.estimate import Estimate, estimate
+from llgen.codegen.quantize import QuantModel, fold, quantize
+from llgen.codegen.spec import lower
+from llgen.targets.schema import Target
+
+from .options import spinner
+from .tables import aligned
+
+if TYPE_CHECKING:
+    from llgen.trainer.data import Source
+    from llgen.trainer.quantize.compare import Comparison
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one scheme takes and costs."""
+
+    method: str
+    model: QuantModel
+    size: Estimate
+    cost: Comparison | None
+
+
+def rows_of(
+    checkpoint: Checkpoint, result: QuantModel, method: str, target: Target, data: Source | None, documents: int
+) -> dict[str, Row]:
+    """By scheme: the result, and what there would be instead; measured on up to so many documents of `data`.
+
+    Raises LlgenError when it holds no text.
+    """
+    folded = fold(lower(checkpoint))
+    models = {"f32": ("-", quantize(folded.spec, "f32"))}
+    for scheme in ("q8", "q4"):
+        other = ("rtn", quantize(folded.spec, scheme, result.kv))
+        models[scheme] = (method, result) if scheme == result.scheme else other
+    costs: Mapping[str, Comparison] = {}
+    if data is not None:
+        with spinner("measuring what it costs") as progress:
+            costs = _costs(checkpoint, {name: model for name, (_, model) in models.items()}, data, documents, progress)
+    return {
+        name: Row(method, model, estimate(model, target), costs.get(name)) for name, (method, model) in models.items()
+    }
+
+
+def _costs(
+    checkpoint: Checkpoint,
+    models: Mapping[str, QuantModel],
+    data: Source,
+    documents: int,
+    progress: Callable[[str], None],
+) -> dict[str, Comparison]:
+    from llgen.trainer.quantize.compare import Contender, compare
+
+    contenders = {name: Contender.of(model) for name, model in models.items()}
+    assert checkpoint.vocabulary is not None
+    return compare(
+        contenders["f32"],
+        contenders,
+        checkpoint.vocabulary,
+        data.documents(),
+        documents,
+        lambda done: progress(f"measuring what it costs: {done:,} documents"),
+    )
+
+
+def as_json_rows(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """For a program, by scheme."""
+    return {
+        name: {
+            "method": row.method,
+            "bits_a_weight": row.model.bits_a_weight,
+            "flash_bytes": row.size.flash_bytes,
+            "ram_bytes": row.size.ram_bytes,
+            **({} if row.cost is None else vars(row.cost)),
+        }
+        for name, row in rows.items()
+    }
+
+
+def table(rows: Mapping[str, Row], target: Target) -> list[str]:
+    """Lines for a person; the last says what the columns are."""
+    head = ["scheme", "method", "bits", "flash", "RAM"]
+    costs = [row.cost for row in rows.values() if row.cost is not None]
+    if costs:
+        head += ["nats", "perplexity", "KL", "same likeliest"]
+    told = f"flash and RAM in bytes on {target.name}, code allowed for"
+    if costs:
+        told += f"; nats a token and KL over {costs[0].documents:,} documents, {costs[0].tokens:,} tokens"
+    return [*aligned([head, *(_words(name, row) for name, row in rows.items())]), told]
+
+
+def _words(name: str, row: Row) -> list[str]:
+    words = [name, row.method, f"{row.model.bits_a_weight:.2f}"]
+    words += [f"{row.size.flash_bytes:,}", f"{row.size.ram_bytes:,}"]
+    if row.cost is None:
+        return words
+    ratio = f"x{row.cost.ratio:.4f} ±{row.cost.standard_error:.4f}"
+    return [*words, f"{row.cost.nats_per_token:.4f}", ratio, f"{row.cost.kl:.4f}", f"{row.cost.top1:.1%}"]
