@@ -205,7 +205,7 @@ def _calibrated(
     from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
     from llgen.trainer.run import stop_on_signals
 
-    course = None if iterations is None else Course(iterations)
+    course = None if iterations is None else Course.of(iterations)
     recipe = Recipe(scheme, kv, calibrate, documents, budget, course)
     workspace = output.parent / f".{output.name}.unfinished"
     with spinner("quantising") as progress:

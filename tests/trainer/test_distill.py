@@ -116,3 +116,9 @@ def test_a_distillation_that_only_harms_returns_its_start(
     result = distill(folded, start, batches[1:], wild, held_out=batches[:1])
     for name, before in start.integer_matrices().items():
         assert result.integer_matrices()[name].integers.tobytes() == before.integers.tobytes()
+
+
+def test_longer_courses_go_in_shorter_steps() -> None:
+    short, long = Course.of(400), Course.of(1600)
+    assert (long.rate, long.scale_rate) == pytest.approx((short.rate / 2, short.scale_rate / 2))
+    assert Course.of(10).rate == Course.of(200).rate

@@ -36,6 +36,7 @@ _MOMENTS = (0.9, 0.98)
 _SHARES = {4: 1.0, 8: 7.0}
 """Of the rate, by bits: steps of 8 bits are shorter, and weights are to go as far in both."""
 _EVALUATIONS = 10
+_FEW, _WALK, _SCALE_WALK = 250, 0.47, 0.03
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
@@ -53,6 +54,16 @@ class Course:
     length: int = 256
     """Tokens of a sequence, at most."""
     seed: int = 1
+
+    @classmethod
+    def of(cls, iterations: int) -> Course:
+        """With rates that suit the length.
+
+        What the noise of the gradients does to a weight adds up like a random walk, with the root of the number of
+        updates; beyond half a step in all, more is lost of the float32 weights than is learned anew.
+        """
+        root = math.sqrt(max(iterations, _FEW))
+        return cls(iterations, rate=_WALK / root, scale_rate=_SCALE_WALK / root)
 
 
 class Interrupted(Exception):
