@@ -21,6 +21,7 @@ from .machine import (
 from .pack import Packed
 from .plan import STEPS, WORD_ROOM, MemoryPlan, operand_elements, round_up
 from .quantize import KINDS, QuantModel
+from .soft_exp import SoftExp, soft_exp
 from .tokenizer_tables import TokenizerTables
 
 STACK_LIMIT = 1536
@@ -130,6 +131,8 @@ class CodegenContext:
     soft_float: bool
     """There is no unit for floats."""
     wide_products: bool
+    counts_zeros: bool
+    soft_exp: SoftExp
     biased: bool
     """8-bit weights are stored plus 128."""
     paired_rows: bool
@@ -159,8 +162,6 @@ class CodegenContext:
     exp_round: str
     exp_log2e: str
     exp_ln2_high: str
-    exp_ln2_high_512: int
-    """The same in units of 1/512, whole."""
     exp_ln2_low: str
     exp_first: str
     exp_rest: Sequence[str]
@@ -238,6 +239,8 @@ def name(
         many_lanes=kernels.lanes > 1,
         soft_float=kernels.soft_float,
         wide_products=kernels.wide_products,
+        counts_zeros=kernels.counts_zeros,
+        soft_exp=soft_exp(kernels),
         biased=kernels.biased,
         paired_rows=kernels.paired_rows,
         looks_into_blocks=model.classifier is None or model.kv == "q8",
@@ -262,7 +265,6 @@ def name(
         exp_round=literals.float32(float(numerics.ROUND_TO_WHOLE)),
         exp_log2e=literals.float32(float(numerics.LOG2E)),
         exp_ln2_high=literals.float32(float(numerics.LN2_HIGH)),
-        exp_ln2_high_512=int(numerics.LN2_HIGH * 512),
         exp_ln2_low=literals.float32(float(numerics.LN2_LOW)),
         exp_first=literals.float32(float(numerics.EXP_POLYNOMIAL[0])),
         exp_rest=[literals.float32(float(c)) for c in numerics.EXP_POLYNOMIAL[1:]],

@@ -26,6 +26,8 @@ class KernelSet:
     """There is no unit for floats: functions of our own replace what is used most."""
     wide_products: bool = field(default=True, kw_only=True)
     """The part multiplies 32 by 32 bits to 64."""
+    counts_zeros: bool = field(default=True, kw_only=True)
+    """An instruction of the part counts the zeros before a number's highest bit."""
     int_isa: str
     """Names `templates/simd/ISA_int.h`."""
     int_lanes: int
@@ -62,7 +64,8 @@ _AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, 
 _KERNEL_SETS = {
     "scalar": _SCALAR,
     "soft": _SOFT,
-    "soft_narrow": replace(_SOFT, wide_products=False),
+    "soft_rv32": replace(_SOFT, counts_zeros=False),
+    "soft_narrow": replace(_SOFT, wide_products=False, counts_zeros=False),
     "serial": _SERIAL,
     "dsp": replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True),
     "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),

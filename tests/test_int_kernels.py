@@ -78,7 +78,7 @@ class Soft:
         return whole if what == 4 else out
 
 
-@pytest.fixture(scope="module", params=["soft", "soft_narrow"])
+@pytest.fixture(scope="module", params=["soft", "soft_rv32", "soft_narrow"])
 def soft(request, tmp_path_factory):
     return Soft(request.param, tmp_path_factory.mktemp("soft"))
 
@@ -133,8 +133,8 @@ def test_nearest_whole_numbers(soft):
 
 @pytest.mark.parametrize("sign", [0, 0x80000000])
 def test_exponentials(soft, sign):
-    """Every thousandth float up to 100 and beyond, those around the limits, and around the binades of the remainder."""
-    bits = [np.arange(0, 0x42D00000, 997), np.arange(0x42800000 - 500, 0x42800000 + 500), [0x7F800000, 0x7FC00000, 1]]
+    """Every 331st float up to 100 and beyond, those around the limits, and around the binades of the remainder."""
+    bits = [np.arange(0, 0x42D00000, 331), np.arange(0x42800000 - 500, 0x42800000 + 500), [0x7F800000, 0x7FC00000, 1]]
     thirds = np.arange(1, 90) * np.log(2) / 2
     bits.append(
         (thirds.astype(np.float32).view(np.uint32).astype(np.int64)[:, np.newaxis] + np.arange(-200, 200)).reshape(-1)
@@ -182,7 +182,7 @@ def test_four_rows_of_4_bits_share_16(values):
     np.testing.assert_array_equal(whole[: values.shape[0], : values.shape[1]], values)
 
 
-@pytest.mark.parametrize("isa", ["soft", "soft_narrow", "serial", "dsp"])
+@pytest.mark.parametrize("isa", ["soft", "soft_rv32", "soft_narrow", "serial", "dsp"])
 def test_the_plan_knows_what_is_packed(isa):
     """Bytes of weights, scales and multipliers."""
     target = load_target("generic").model_copy(update={"isa": (isa,)})

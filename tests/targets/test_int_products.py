@@ -24,7 +24,7 @@ from llgen.targets.schema import Target, load_target, target_names
 
 HOSTED = [name for name in target_names() if load_target(name).runner and load_target(name).stdio == "hosted"]
 # Kernels made for bare machines, in plain C: the machine at hand runs them as well.
-ELSEWHERE = ["soft", "soft_narrow", "serial"]
+ELSEWHERE = ["soft", "soft_rv32", "soft_narrow", "serial"]
 WIDEST = 1100  # columns: more than the 512 that the DSP kernel sums up before it takes rows apart
 
 # Reads products as [4 bits?, blocks, columns, bytes of weights] and arrays, and writes the results.
