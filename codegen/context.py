@@ -132,6 +132,8 @@ class CodegenContext:
     """There is no unit for floats."""
     wide_products: bool
     counts_zeros: bool
+    soft_doubt: int
+    """What the upper half of a product may lack, as it is computed in whole numbers"""
     soft_exp: SoftExp
     biased: bool
     """8-bit weights are stored plus 128."""
@@ -240,6 +242,7 @@ def name(
         soft_float=kernels.soft_float,
         wide_products=kernels.wide_products,
         counts_zeros=kernels.counts_zeros,
+        soft_doubt=0 if kernels.wide_products else 2,
         soft_exp=soft_exp(kernels),
         biased=kernels.biased,
         paired_rows=kernels.paired_rows,

@@ -36,6 +36,8 @@ HARNESS = """
 
 {exp}
 
+static inline float widened(uint16_t upper) {{ return float_of((uint32_t)upper << 16); }}
+
 {scaled}
 
 void run(int what, const float *a, const float *b, const int32_t *c, float *out, int32_t *whole, size_t count)
@@ -45,6 +47,8 @@ void run(int what, const float *a, const float *b, const int32_t *c, float *out,
         case 0: out[i] = exp_v(a[i]); break;
         case 1: out[i] = soft_add(a[i], b[i]); break;
         case 2: out[i] = soft_mul(a[i], b[i]); break;
+        case 5: out[i] = soft_div(a[i], b[i]); break;
+        case 6: out[i] = scaled_row(c[i], a[i], (uint16_t)(bits_of(b[i]) >> 16)); break;
         case 3: out[i] = scaled(c[i], a[i], b[i]); break;
         case 4: whole[i] = nearest_product(a[i], b[i]); break;
         }}
@@ -111,6 +115,12 @@ def test_sums_and_products(soft):
     assert_bits(a * b, soft(2, a, b))
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
+def test_quotients(soft):
+    for a, b in [floats(6), (np.ones(400_000, np.float32), floats(7)[0])]:
+        assert_bits(a / b, soft(5, a, b))
+
+
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_scaled_sums(soft):
     a, b = (np.abs(v) for v in floats(2))
@@ -119,6 +129,8 @@ def test_scaled_sums(soft):
     sums[:3] = (1 << 31) - 1, 1 - (1 << 31), 1
     sums = np.where(sums == 0, 1, np.maximum(sums, 1 - (1 << 31))).astype(np.int32)
     assert_bits(sums.astype(np.float32) * (a * b), soft(3, a, b, sums))
+    short = (b.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    assert_bits(sums.astype(np.float32) * (a * short), soft(6, a, short, sums))
     assert soft(3, np.ones(1, np.float32), np.ones(1, np.float32), np.zeros(1, np.int32)).view(np.uint32)[0] == 0
 
 
