@@ -135,6 +135,8 @@ class CodegenContext:
     soft_doubt: int
     """What the upper half of a product may lack, as it is computed in whole numbers"""
     soft_exp: SoftExp
+    all_columns: bool
+    """A function of the instruction set takes all columns of a block."""
     biased: bool
     """8-bit weights are stored plus 128."""
     paired_rows: bool
@@ -149,6 +151,8 @@ class CodegenContext:
     whole_weight_levels: int
     smallest_step: str
     chunk: int
+    single_chunk: bool
+    """No more positions than one sum of whole numbers holds, and no vectors"""
     tied: bool
     has_final_gain: bool
     classifier: str
@@ -244,6 +248,7 @@ def name(
         counts_zeros=kernels.counts_zeros,
         soft_doubt=0 if kernels.wide_products else 2,
         soft_exp=soft_exp(kernels),
+        all_columns=kernels.all_columns,
         biased=kernels.biased,
         paired_rows=kernels.paired_rows,
         looks_into_blocks=model.classifier is None or model.kv == "q8",
@@ -254,6 +259,7 @@ def name(
         whole_weight_levels=numerics.WEIGHT_LEVELS,
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
         chunk=numerics.CHUNK,
+        single_chunk=kernels.lanes == 1 and model.context <= numerics.CHUNK,
         tied=model.classifier is None,
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",

@@ -46,6 +46,8 @@ class KernelSet:
     """Elements of a head whose sums over the positions are made at once."""
     biased: bool = False
     """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
+    all_columns: bool = False
+    """A function of the instruction set takes all columns of a block of rows, not a step of them."""
     paired_rows: bool = False
     """Weights lie as the DSP extension of Cortex-M takes them: those of two rows, or four of 4 bits, in 16 bits."""
 
@@ -57,6 +59,7 @@ class KernelSet:
 _SCALAR = KernelSet("scalar", lanes=1, accumulators=8, int_isa="scalar", int_lanes=1, int_accumulators=4)
 _SERIAL = replace(_SCALAR, int_isa="serial", int_lanes=4, int_accumulators=1)
 _SOFT = replace(_SERIAL, isa="soft", soft_float=True)
+_WORDS = replace(_SOFT, int_isa="words", int_columns=1, biased=True)
 _NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, int_accumulators=4)
 
 _AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, int_accumulators=4, int_mix=8)
@@ -64,8 +67,10 @@ _AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, 
 _KERNEL_SETS = {
     "scalar": _SCALAR,
     "soft": _SOFT,
-    "soft_rv32": replace(_SOFT, counts_zeros=False),
-    "soft_narrow": replace(_SOFT, wide_products=False, counts_zeros=False),
+    "soft_rv32": replace(_WORDS, counts_zeros=False),
+    "soft_narrow": replace(
+        _WORDS, int_isa="thumb", int_bytes=4, all_columns=True, wide_products=False, counts_zeros=False
+    ),
     "serial": _SERIAL,
     "dsp": replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True),
     "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),

@@ -180,7 +180,7 @@ def _members(
     members += [_member("arena", "float", arena), _member("logits", "float", vocab_padded)]
     if model.is_integer:
         columns = max(config.dim, config.q_dim, config.hidden_dim, head_columns)
-        element = "int8_t" if kernels.int_bytes == 1 else "int16_t"
+        element = f"int{8 * kernels.int_bytes}_t"
         if model.kv == "q8":
             members.append(_member("weights", "int16_t", round_up(model.context, 2)))
         members.append(_member("operand", element, operand_elements(columns, kernels)))

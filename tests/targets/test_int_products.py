@@ -24,7 +24,7 @@ from llgen.targets.schema import Target, load_target, target_names
 
 HOSTED = [name for name in target_names() if load_target(name).runner and load_target(name).stdio == "hosted"]
 # Kernels made for bare machines, in plain C: the machine at hand runs them as well.
-ELSEWHERE = ["soft", "soft_rv32", "soft_narrow", "serial"]
+ELSEWHERE = ["soft", "soft_rv32", "serial"]
 WIDEST = 1100  # columns: more than the 512 that the DSP kernel sums up before it takes rows apart
 
 # Reads products as [4 bits?, blocks, columns, bytes of weights] and arrays, and writes the results.
@@ -145,3 +145,8 @@ def test_products_equal_numpys(name, runnable, tmp_path):
 @pytest.mark.parametrize("isa", ELSEWHERE)
 def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, tmp_path):
     check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path)
+
+
+def test_the_kernels_of_cortex_m0plus_equal_numpy_on_an_arm(runnable, tmp_path):
+    """Its assembly is that of any ARM."""
+    check(runnable("armv7").model_copy(update={"isa": ("soft_narrow",)}), tmp_path)
