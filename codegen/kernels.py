@@ -67,7 +67,7 @@ _AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, 
 _KERNEL_SETS = {
     "scalar": _SCALAR,
     "soft": _SOFT,
-    "soft_rv32": replace(_WORDS, counts_zeros=False),
+    "soft_rv32": replace(_WORDS, int_lanes=8, counts_zeros=False),
     "soft_narrow": replace(
         _WORDS, int_isa="thumb", int_bytes=4, all_columns=True, wide_products=False, counts_zeros=False
     ),
