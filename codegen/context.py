@@ -134,6 +134,8 @@ class CodegenContext:
     counts_zeros: bool
     soft_doubt: int
     """What the upper half of a product may lack, as it is computed in whole numbers"""
+    soft_place_rows: Sequence[str]
+    """The places that a byte's number takes, for each byte"""
     soft_exp: SoftExp
     all_columns: bool
     """A function of the instruction set takes all columns of a block."""
@@ -247,6 +249,7 @@ def name(
         wide_products=kernels.wide_products,
         counts_zeros=kernels.counts_zeros,
         soft_doubt=0 if kernels.wide_products else 2,
+        soft_place_rows=_number_rows([byte.bit_length() for byte in range(256)], 32),
         soft_exp=soft_exp(kernels),
         all_columns=kernels.all_columns,
         biased=kernels.biased,

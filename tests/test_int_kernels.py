@@ -32,6 +32,7 @@ HARNESS = """
 #include <stdint.h>
 
 #define APART __attribute__((noinline))
+#define BLOCK_ROWS 4
 #include "simd.h"
 
 {exp}
