@@ -132,8 +132,6 @@ class CodegenContext:
     """There is no unit for floats."""
     has_vfp: bool
     """Floats are taken four at a time by the instructions of a small ARM."""
-    scales_rows: bool
-    """A function scales the sums of a block of rows at once."""
     wide_products: bool
     counts_zeros: bool
     soft_doubt: int
@@ -251,7 +249,6 @@ def name(
         many_lanes=kernels.lanes > 1,
         soft_float=kernels.soft_float,
         has_vfp=kernels.paired_rows and not kernels.soft_float,
-        scales_rows=kernels.paired_rows or kernels.soft_float,
         wide_products=kernels.wide_products,
         counts_zeros=kernels.counts_zeros,
         soft_doubt=0 if kernels.wide_products else 2,
