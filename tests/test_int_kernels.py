@@ -48,6 +48,7 @@ void run(int what, const float *a, const float *b, const int32_t *c, float *out,
         case 0: out[i] = exp_v(a[i]); break;
         case 1: out[i] = soft_add(a[i], b[i]); break;
         case 2: out[i] = soft_mul(a[i], b[i]); break;
+        case 7: whole[i] = level_of(a[i], b[i]); break;
         case 5: out[i] = soft_div(a[i], b[i]); break;
         case 6: out[i] = scaled_row(c[i], a[i], (uint16_t)(bits_of(b[i]) >> 16)); break;
         case 3: out[i] = scaled(c[i], a[i], b[i]); break;
@@ -80,7 +81,7 @@ class Soft:
         out, whole = np.empty(len(a), np.float32), np.empty(len(a), np.int32)
         arrays = [np.ascontiguousarray(v) if v is not None else out for v in (a, b, c)]
         self.run(what, *(v.ctypes.data_as(ctypes.c_void_p) for v in (*arrays, out, whole)), ctypes.c_size_t(len(a)))
-        return whole if what == 4 else out
+        return whole if what in (4, 7) else out
 
 
 @pytest.fixture(scope="module", params=["soft", "soft_rv32", "soft_narrow"])
@@ -142,6 +143,8 @@ def test_nearest_whole_numbers(soft):
     for x, y in [(a, b), (halves, np.ones_like(halves))]:
         fits = (np.abs(x * y) < 1 << 21) & (np.abs(y) > 2.0**-120) & (np.abs(y) < 2.0**90)
         assert soft(4, x[fits], y[fits]).tolist() == np.rint(x[fits] * y[fits]).astype(int).tolist()
+        fits &= np.abs(x * y) < 128
+        assert soft(7, x[fits], y[fits]).tolist() == np.rint(x[fits] * y[fits]).astype(int).tolist()
 
 
 @pytest.mark.parametrize("sign", [0, 0x80000000])
@@ -211,5 +214,5 @@ def test_kernels_for_parts_without_a_float_unit_are_whole_numbers_only():
     generation = generate(quantized(random_checkpoint(ODD), "q8"), target)
     text = generation.files["odd_forward.c"].decode()
     product = text[text.index("static void product(") : text.index("static void product_add(")]
-    assert "scaled(" in product
+    assert "scaled_rows(" in product
     assert not re.search(r"\(float\)", product)

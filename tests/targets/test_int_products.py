@@ -150,3 +150,7 @@ def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, tmp_path):
 def test_the_kernels_of_cortex_m0plus_equal_numpy_on_an_arm(runnable, tmp_path):
     """Its assembly is that of any ARM."""
     check(runnable("armv7").model_copy(update={"isa": ("soft_narrow",)}), tmp_path)
+
+
+def test_the_kernels_of_cortex_m4_without_floats_equal_numpy_on_an_arm(runnable, tmp_path):
+    check(runnable("armv6").model_copy(update={"isa": ("soft_dsp",)}), tmp_path)
