@@ -64,15 +64,7 @@ _NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, 
 
 _AVX2 = KernelSet("avx2", lanes=8, accumulators=4, int_isa="avx2", int_lanes=8, int_accumulators=4, int_mix=8)
 
-_DSP = {
-    "int_isa": "dsp",
-    "int_lanes": 1,
-    "int_accumulators": 4,
-    "int_bytes": 2,
-    "four_step": 8,
-    "int_mix": 8,
-    "paired_rows": True,
-}
+_DSP = replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True)
 
 _KERNEL_SETS = {
     "scalar": _SCALAR,
@@ -82,8 +74,8 @@ _KERNEL_SETS = {
         _WORDS, int_isa="thumb", int_bytes=4, all_columns=True, wide_products=False, counts_zeros=False
     ),
     "serial": _SERIAL,
-    "dsp": replace(_SCALAR, **_DSP),
-    "soft_dsp": replace(_SOFT, **_DSP),
+    "dsp": _DSP,
+    "soft_dsp": replace(_DSP, isa="soft", soft_float=True),
     "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),
     "avx2": _AVX2,
     "avxvnni": replace(_AVX2, int_isa="avxvnni", biased=True),
