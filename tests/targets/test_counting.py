@@ -24,7 +24,7 @@ MOST = {
 @pytest.mark.parametrize(("name", "scheme"), MOST)
 def test_instructions_of_stories260k(name, scheme, shared, runnable):
     target = runnable(name)
-    model = quantized(read_any(shared / "models" / "stories260K" / "stories260K.bin"), scheme)
+    model = quantized(read_any(shared / "models" / "stories260K" / "stories260K.bin", None), scheme)
     counted = instructions_per_token(build_cached(model, target).artifact, 64)
     assert counted is not None
     assert counted <= MOST[name, scheme]
