@@ -22,6 +22,7 @@ from .numerics import LANES
 from .pack import Packed
 from .plan import STEPS, WORD_ROOM, BlockPlan, MemoryPlan, operand_elements, round_up
 from .quantize import KINDS, QuantModel
+from .soft_exp import SoftExp, soft_exp
 from .tokenizer_tables import TokenizerTables
 
 STACK_LIMIT = 1536
@@ -150,9 +151,21 @@ class CodegenContext:
     many_lanes: bool
     soft_float: bool
     """There is no unit for floats."""
+    has_vfp: bool
+    """Floats are taken four at a time by the instructions of a small ARM."""
     wide_products: bool
+    counts_zeros: bool
+    soft_doubt: int
+    """What the upper half of a product may lack, as it is computed in whole numbers"""
+    soft_place_rows: Sequence[str]
+    """The places that a byte's number takes, for each byte"""
+    soft_exp: SoftExp
+    all_columns: bool
+    """A function of the instruction set takes all columns of a block."""
     biased: bool
     """8-bit weights are stored plus 128."""
+    biased_each: bool
+    """And a sum takes all registers, so that positions come one after the other"""
     paired_rows: bool
     """8-bit weights lie as the DSP extension takes them."""
     looks_into_blocks: bool
@@ -169,6 +182,8 @@ class CodegenContext:
     chunk: int
     blocks: bool
     """Several positions are evaluated together."""
+    one_position: bool
+    """Positions come one at a time."""
     float_products: bool
     """Products of float32 matrices, the keys and values of attention among them."""
     float_tiles: Sequence[ShapeWords]
@@ -178,6 +193,10 @@ class CodegenContext:
     """Some of the integer tiles take vectors of 16 bits."""
     four_step: int
     """Columns that the kernel for 4-bit weights takes at once."""
+    scales_by_floats: bool
+    """Sums are scaled by whole floats too: those of keys, or of rows for several positions."""
+    single_chunk: bool
+    """No more positions than one sum of whole numbers holds, and no vectors"""
     tied: bool
     has_final_gain: bool
     classifier: str
@@ -193,8 +212,6 @@ class CodegenContext:
     exp_round: str
     exp_log2e: str
     exp_ln2_high: str
-    exp_ln2_high_512: int
-    """The same in units of 1/512, whole."""
     exp_ln2_low: str
     exp_first: str
     exp_rest: Sequence[str]
@@ -271,8 +288,15 @@ def name(
         one_lane=kernels.lanes == 1,
         many_lanes=kernels.lanes > 1,
         soft_float=kernels.soft_float,
+        has_vfp=kernels.paired_rows and not kernels.soft_float,
         wide_products=kernels.wide_products,
+        counts_zeros=kernels.counts_zeros,
+        soft_doubt=0 if kernels.wide_products else 2,
+        soft_place_rows=_number_rows([byte.bit_length() for byte in range(256)], 32),
+        soft_exp=soft_exp(kernels),
+        all_columns=kernels.all_columns,
         biased=kernels.biased,
+        biased_each=kernels.biased and kernels.all_columns,
         paired_rows=kernels.paired_rows,
         looks_into_blocks=(model.classifier is None and model.embedding.bits == 8) or model.kv == "q8",
         has_four_bits=model.has_four_bits,
@@ -284,12 +308,15 @@ def name(
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
         chunk=numerics.CHUNK,
         blocks=memory.block is not None,
+        one_position=memory.block is None,
         float_products=not model.is_integer or model.kv == "f32",
         float_tiles=[_shape(tile) for tile in kernels.float_tiles],
         int_tiles=[_tile(tile, wide=kernels.wide_tiles and tile.positions > 1) for tile in kernels.int_tiles],
         wide_tiles=kernels.wide_tiles,
         four_tiles=[_tile(tile) for tile in kernels.four_tiles],
         four_step=kernels.four_step,
+        scales_by_floats=model.kv == "q8" or memory.block is not None,
+        single_chunk=kernels.lanes == 1 and model.context <= numerics.CHUNK,
         tied=model.classifier is None,
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",
@@ -304,7 +331,6 @@ def name(
         exp_round=literals.float32(float(numerics.ROUND_TO_WHOLE)),
         exp_log2e=literals.float32(float(numerics.LOG2E)),
         exp_ln2_high=literals.float32(float(numerics.LN2_HIGH)),
-        exp_ln2_high_512=int(numerics.LN2_HIGH * 512),
         exp_ln2_low=literals.float32(float(numerics.LN2_LOW)),
         exp_first=literals.float32(float(numerics.EXP_POLYNOMIAL[0])),
         exp_rest=[literals.float32(float(c)) for c in numerics.EXP_POLYNOMIAL[1:]],

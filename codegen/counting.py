@@ -7,6 +7,7 @@ An emulated instruction is no cycle: the figures compare programs on one target,
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import os
 import re
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
+
+from elftools.elf.elffile import ELFFile
 
 from .errors import LlgenError
 from .runner import BENCH_OPTIONS, command
@@ -50,6 +53,42 @@ def instructions_per_token(
     return (_count(artifact, kind, positions, way) - _count(artifact, kind, 0, way)) / positions
 
 
+def profile(artifact: Artifact, positions: int) -> dict[str, float]:
+    """Instructions of a token by function, most first: the mean over the positions 0 to `positions` - 1.
+
+    Empty where no QEMU runs the program, or where the program keeps no names. Raises LlgenError when it fails.
+    """
+    runner = artifact.target.runner
+    if runner is None or runner.counter not in ("icount", "plugin"):
+        return {}
+    addresses, names = _functions(artifact)
+    if not names:
+        return {}
+    way = _Way("", options=("-plugin", f"{_plugin(runner.argv[0])},blocks=on"))
+    found: dict[str, float] = {}
+    for count, sign in ((positions, 1), (0, -1)):
+        for address, instructions in re.findall(
+            r"^block ([0-9a-f]+) (\d+)$", _said(artifact, "decode", count, way), re.MULTILINE
+        ):
+            at = bisect.bisect_right(addresses, int(address, 16)) - 1
+            name = names[at] if at >= 0 else "?"
+            found[name] = found.get(name, 0.0) + sign * int(instructions) / positions
+    return {name: count for name, count in sorted(found.items(), key=lambda item: -item[1]) if count >= 1.0}
+
+
+def _functions(artifact: Artifact) -> tuple[list[int], list[str]]:
+    """The addresses and names of a program's functions, in ascending order; none of one whose names were removed."""
+    with artifact.path.open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        if table is None:
+            return [], []
+        # The lowest bit of an address in Thumb code is no part of it.
+        thumb = int(artifact.target.firmware is not None and artifact.target.firmware.core == "cortex_m")
+        symbols = [s for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"]
+        pairs = sorted({symbol["st_value"] & ~thumb: symbol.name for symbol in symbols}.items())
+    return [address for address, _ in pairs], [name for _, name in pairs]
+
+
 def uncountable(artifact: Artifact) -> str | None:
     """Why instructions cannot be counted for a program here; None when they can."""
     runner = artifact.target.runner
@@ -74,14 +113,22 @@ class _Way:
 
 
 def _count(artifact: Artifact, kind: str, positions: int, way: _Way) -> int:
+    said = _said(artifact, kind, positions, way)
+    found = re.search(way.pattern, said, re.MULTILINE)
+    if found is None:
+        raise LlgenError(f"counting instructions failed: '{artifact.path.name}' said {said[-500:]!r}")
+    return int(found[1])
+
+
+def _said(artifact: Artifact, kind: str, positions: int, way: _Way) -> str:
+    """What a run writes to standard error."""
     words = [*way.prefix, *command(artifact, [BENCH_OPTIONS[kind], str(positions)], way.options)]
     environment = {**os.environ, **way.environment}
     done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     said = done.stderr.decode("utf-8", errors="replace")
-    found = re.search(way.pattern, said, re.MULTILINE)
-    if done.returncode != 0 or found is None:
+    if done.returncode != 0:
         raise LlgenError(f"counting instructions failed: {' '.join(words)}\n{said[-500:]}")
-    return int(found[1])
+    return said
 
 
 def _plugin(emulator: str) -> Path:

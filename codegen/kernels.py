@@ -35,6 +35,8 @@ class KernelSet:
     """There is no unit for floats: functions of our own replace what is used most."""
     wide_products: bool = field(default=True, kw_only=True)
     """The part multiplies 32 by 32 bits to 64."""
+    counts_zeros: bool = field(default=True, kw_only=True)
+    """An instruction of the part counts the zeros before a number's highest bit."""
     int_isa: str
     """Names `templates/simd/ISA_int.h`."""
     int_lanes: int
@@ -53,6 +55,8 @@ class KernelSet:
     """Elements of a head whose sums over the positions are made at once."""
     biased: bool = False
     """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
+    all_columns: bool = False
+    """A function of the instruction set takes all columns of a block of rows, not a step of them."""
     paired_rows: bool = False
     """Weights lie as the DSP extension of Cortex-M takes them: those of two rows, or four of 4 bits, in 16 bits."""
     float_tiles: tuple[Tile, ...] = (Tile(4, 2), Tile(2, 4), Tile(1, 4))
@@ -80,6 +84,7 @@ _SERIAL = replace(
     four_tiles=_ONE_ACCUMULATOR,
 )
 _SOFT = replace(_SERIAL, isa="soft", soft_float=True)
+_WORDS = replace(_SOFT, int_isa="words", int_columns=1, biased=True)
 _NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, int_accumulators=4)
 
 _AVX2 = KernelSet(
@@ -96,12 +101,18 @@ _AVX2 = KernelSet(
     four_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
 )
 
+_DSP = replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True)
+
 _KERNEL_SETS = {
     "scalar": _SCALAR,
     "soft": _SOFT,
-    "soft_narrow": replace(_SOFT, wide_products=False),
+    "soft_rv32": replace(_WORDS, int_lanes=8, counts_zeros=False),
+    "soft_narrow": replace(
+        _WORDS, int_isa="thumb", int_bytes=4, all_columns=True, wide_products=False, counts_zeros=False
+    ),
     "serial": _SERIAL,
-    "dsp": replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, paired_rows=True),
+    "dsp": _DSP,
+    "soft_dsp": replace(_DSP, isa="soft", soft_float=True),
     "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),
     "avx2": _AVX2,
     "avxvnni": replace(

@@ -141,7 +141,9 @@ def _int_arrays(
                 multipliers += own.reshape(-1, block, own.shape[1]).transpose(0, 2, 1).tobytes()
     layered = "[layers]" if kind in KINDS else ""
     packed = "[row blocks][columns / 4][block rows][4]"
-    if kernels.int_columns != 4:
+    if kernels.int_columns == 1:
+        packed = "[row blocks][columns][block rows]"
+    elif kernels.int_columns != 4:
         packed = packed.replace("4", str(kernels.int_columns))
     if kernels.paired_rows:
         packed = "[row blocks][columns / 2][block rows / 2][2 columns][2 rows]"

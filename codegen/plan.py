@@ -227,7 +227,7 @@ def _members(
     if model.is_integer:
         row = _operand_row(model, kernels, head_columns)
         operands, units = (1, 1) if block is None else (block.operand_rows, block.attend_units)
-        element = "int8_t" if kernels.int_bytes == 1 else "int16_t"
+        element = f"int{8 * kernels.int_bytes}_t"
         if block is not None:
             members.append(_member("scales", "float", operands))
             if kernels.biased:

@@ -32,9 +32,12 @@ HARNESS = """
 #include <stdint.h>
 
 #define APART __attribute__((noinline))
+#define BLOCK_ROWS 4
 #include "simd.h"
 
 {exp}
+
+static inline float widened(uint16_t upper) {{ return float_of((uint32_t)upper << 16); }}
 
 {scaled}
 
@@ -45,6 +48,9 @@ void run(int what, const float *a, const float *b, const int32_t *c, float *out,
         case 0: out[i] = exp_v(a[i]); break;
         case 1: out[i] = soft_add(a[i], b[i]); break;
         case 2: out[i] = soft_mul(a[i], b[i]); break;
+        case 7: whole[i] = level_of(a[i], b[i]); break;
+        case 5: out[i] = soft_div(a[i], b[i]); break;
+        case 6: out[i] = scaled_row(c[i], a[i], (uint16_t)(bits_of(b[i]) >> 16)); break;
         case 3: out[i] = scaled(c[i], a[i], b[i]); break;
         case 4: whole[i] = nearest_product(a[i], b[i]); break;
         }}
@@ -75,10 +81,10 @@ class Soft:
         out, whole = np.empty(len(a), np.float32), np.empty(len(a), np.int32)
         arrays = [np.ascontiguousarray(v) if v is not None else out for v in (a, b, c)]
         self.run(what, *(v.ctypes.data_as(ctypes.c_void_p) for v in (*arrays, out, whole)), ctypes.c_size_t(len(a)))
-        return whole if what == 4 else out
+        return whole if what in (4, 7) else out
 
 
-@pytest.fixture(scope="module", params=["soft", "soft_narrow"])
+@pytest.fixture(scope="module", params=["soft", "soft_rv32", "soft_narrow"])
 def soft(request, tmp_path_factory):
     return Soft(request.param, tmp_path_factory.mktemp("soft"))
 
@@ -111,6 +117,12 @@ def test_sums_and_products(soft):
     assert_bits(a * b, soft(2, a, b))
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value", "ignore:divide by zero")
+def test_quotients(soft):
+    for a, b in [floats(6), (np.ones(400_000, np.float32), floats(7)[0])]:
+        assert_bits(a / b, soft(5, a, b))
+
+
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_scaled_sums(soft):
     a, b = (np.abs(v) for v in floats(2))
@@ -119,6 +131,8 @@ def test_scaled_sums(soft):
     sums[:3] = (1 << 31) - 1, 1 - (1 << 31), 1
     sums = np.where(sums == 0, 1, np.maximum(sums, 1 - (1 << 31))).astype(np.int32)
     assert_bits(sums.astype(np.float32) * (a * b), soft(3, a, b, sums))
+    short = (b.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    assert_bits(sums.astype(np.float32) * (a * short), soft(6, a, short, sums))
     assert soft(3, np.ones(1, np.float32), np.ones(1, np.float32), np.zeros(1, np.int32)).view(np.uint32)[0] == 0
 
 
@@ -129,12 +143,14 @@ def test_nearest_whole_numbers(soft):
     for x, y in [(a, b), (halves, np.ones_like(halves))]:
         fits = (np.abs(x * y) < 1 << 21) & (np.abs(y) > 2.0**-120) & (np.abs(y) < 2.0**90)
         assert soft(4, x[fits], y[fits]).tolist() == np.rint(x[fits] * y[fits]).astype(int).tolist()
+        fits &= np.abs(x * y) < 128
+        assert soft(7, x[fits], y[fits]).tolist() == np.rint(x[fits] * y[fits]).astype(int).tolist()
 
 
 @pytest.mark.parametrize("sign", [0, 0x80000000])
 def test_exponentials(soft, sign):
-    """Every thousandth float up to 100 and beyond, those around the limits, and around the binades of the remainder."""
-    bits = [np.arange(0, 0x42D00000, 997), np.arange(0x42800000 - 500, 0x42800000 + 500), [0x7F800000, 0x7FC00000, 1]]
+    """Every 331st float up to 100 and beyond, those around the limits, and around the binades of the remainder."""
+    bits = [np.arange(0, 0x42D00000, 331), np.arange(0x42800000 - 500, 0x42800000 + 500), [0x7F800000, 0x7FC00000, 1]]
     thirds = np.arange(1, 90) * np.log(2) / 2
     bits.append(
         (thirds.astype(np.float32).view(np.uint32).astype(np.int64)[:, np.newaxis] + np.arange(-200, 200)).reshape(-1)
@@ -182,7 +198,7 @@ def test_four_rows_of_4_bits_share_16(values):
     np.testing.assert_array_equal(whole[: values.shape[0], : values.shape[1]], values)
 
 
-@pytest.mark.parametrize("isa", ["soft", "soft_narrow", "serial", "dsp"])
+@pytest.mark.parametrize("isa", ["soft", "soft_rv32", "soft_narrow", "serial", "dsp"])
 def test_the_plan_knows_what_is_packed(isa):
     """Bytes of weights, scales and multipliers."""
     target = load_target("generic").model_copy(update={"isa": (isa,)})
@@ -198,5 +214,5 @@ def test_kernels_for_parts_without_a_float_unit_are_whole_numbers_only():
     generation = generate(quantized(random_checkpoint(ODD), "q8"), target, prefill=1)
     text = generation.files["odd_forward.c"].decode()
     product = text[text.index("static void product(") : text.index("static void product_add(")]
-    assert "scaled(" in product
+    assert "scaled_rows(" in product
     assert not re.search(r"\(float\)", product)

@@ -139,7 +139,7 @@ def test_every_kernel_set_can_be_asked_for_a_block(isa, scheme, kv):
     assert "PREFILL" in generation.files["odd_internal.h"].decode()
 
 
-@pytest.mark.parametrize("isa", ["serial", "soft", "soft_narrow"])
+@pytest.mark.parametrize("isa", ["serial", "soft", "soft_rv32"])
 @pytest.mark.parametrize(("scheme", "kv"), NUMBERS)
 def test_kernels_of_bare_machines_in_blocks(isa, scheme, kv, tmp_path):
     target = load_target("generic").model_copy(update={"isa": (isa,)})

@@ -9,6 +9,7 @@ typedef float v_f32;
 
 static float soft_add(float a, float b);
 static float soft_mul(float a, float b);
+static float soft_div(float a, float b);
 
 V_INLINE v_f32 v_load(const float *from) { return *from; }
 V_INLINE void  v_store(float *to, v_f32 a) { *to = a; }
@@ -16,7 +17,7 @@ V_INLINE v_f32 v_splat(float a) { return a; }
 V_INLINE v_f32 v_add(v_f32 a, v_f32 b) { return soft_add(a, b); }
 V_INLINE v_f32 v_sub(v_f32 a, v_f32 b) { return soft_add(a, -b); }
 V_INLINE v_f32 v_mul(v_f32 a, v_f32 b) { return soft_mul(a, b); }
-V_INLINE v_f32 v_div(v_f32 a, v_f32 b) { return a / b; }
+V_INLINE v_f32 v_div(v_f32 a, v_f32 b) { return soft_div(a, b); }
 V_INLINE v_f32 v_min(v_f32 a, v_f32 b) { return a < b ? a : b; }
 V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return a > b ? a : b; }
 

@@ -24,7 +24,7 @@ from llgen.targets.schema import Target, load_target, target_names
 
 HOSTED = [name for name in target_names() if load_target(name).runner and load_target(name).stdio == "hosted"]
 # Kernels made for bare machines, in plain C: the machine at hand runs them as well.
-ELSEWHERE = ["soft", "soft_narrow", "serial"]
+ELSEWHERE = ["soft", "soft_rv32", "serial"]
 BLOCK = 15  # positions: each width of tile has a turn
 WIDEST = 1100  # columns: more than the 512 that the DSP kernel sums up before it takes rows apart
 
@@ -166,3 +166,14 @@ def test_products_equal_numpys(name, prefill, runnable, tmp_path):
 @pytest.mark.parametrize("isa", ELSEWHERE)
 def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, prefill, tmp_path):
     check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path, prefill)
+
+
+@pytest.mark.parametrize("prefill", [1, BLOCK])
+def test_the_kernels_of_cortex_m0plus_equal_numpy_on_an_arm(prefill, runnable, tmp_path):
+    """Its assembly is that of any ARM."""
+    check(runnable("armv7").model_copy(update={"isa": ("soft_narrow",)}), tmp_path, prefill)
+
+
+@pytest.mark.parametrize("prefill", [1, BLOCK])
+def test_the_kernels_of_cortex_m4_without_floats_equal_numpy_on_an_arm(prefill, runnable, tmp_path):
+    check(runnable("armv6").model_copy(update={"isa": ("soft_dsp",)}), tmp_path, prefill)
