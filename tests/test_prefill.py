@@ -12,7 +12,7 @@ import pytest
 from generated import Library, write_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import ODD, random_checkpoint
+from models import ODD, four_bits_everywhere, random_checkpoint
 
 from llgen.codegen.blocking import MOST_POSITIONS, positions_of_block
 from llgen.codegen.errors import LlgenError, UsageError
@@ -20,6 +20,7 @@ from llgen.codegen.fit import require_fit
 from llgen.codegen.kernels import select
 from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.plan import plan
+from llgen.codegen.reference import Reference
 from llgen.codegen.runner import missing_emulator
 from llgen.codegen.toolchain import compile_objects
 from llgen.targets.schema import load_target
@@ -65,6 +66,18 @@ def test_any_division_of_a_prompt_gives_the_bits_of_stepping(stepped, pieces):
         if done:
             np.testing.assert_array_equal(library.logits().view(np.uint32), expected[done - 1].view(np.uint32))
     assert library.tokens() == TOKENS
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_four_bits_everywhere_in_blocks(name, tmp_path):
+    target = load_target(name)
+    if missing_emulator(target):
+        pytest.skip(missing_emulator(target))
+    model = four_bits_everywhere()
+    library = Library(model, tmp_path, name, prefill=24)
+    tokens = TOKENS[: model.context]
+    assert library.prefill(tokens) == 0
+    assert library.logits().tobytes() == Reference(model).feed(tokens)[-1].tobytes()
 
 
 def test_a_prompt_that_is_refused_evaluates_nothing(stepped):

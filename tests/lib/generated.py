@@ -12,6 +12,7 @@ import numpy.typing as npt
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.machine import compile_flags
 from llgen.codegen.pipeline import Generation, generate, quantized
+from llgen.codegen.quantize import QuantModel
 from llgen.codegen.toolchain import NUMERIC_FLAGS
 from llgen.targets.schema import Target, load_target
 
@@ -49,7 +50,7 @@ class Library:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        source: Checkpoint | QuantModel,
         folder: Path,
         target: str | Target = "x86_64",
         context: int | None = None,
@@ -59,7 +60,8 @@ class Library:
         prefill: int | None = None,
     ) -> None:
         facts = load_target(target) if isinstance(target, str) else target
-        self.generation: Generation = generate(quantized(checkpoint, scheme, kv, context), facts, prefill=prefill)
+        model = source if isinstance(source, QuantModel) else quantized(source, scheme, kv, context)
+        self.generation: Generation = generate(model, facts, prefill=prefill)
         write_files(self.generation, folder)
         path = folder / "library.so"
         sources = list(self.generation.model_sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,9 @@ import sentencepiece
 
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.config import ModelConfig
+from llgen.codegen.matrix import to_bits
+from llgen.codegen.quantize import QuantModel, assemble, fold
+from llgen.codegen.spec import lower
 from llgen.codegen.vocabulary import Vocabulary
 
 # Odd on purpose: no width is a multiple of a block of rows, a head is no power of two, the vocabulary ends mid-block.
@@ -42,6 +46,12 @@ def random_checkpoint(
         for tensor, shape in config.tensor_shapes().items()
     }
     return Checkpoint(name, config, tensors, vocabulary)
+
+
+def four_bits_everywhere() -> QuantModel:
+    """A model whose every matrix has 4 bits, the embedding too, which is looked up as well as multiplied."""
+    folded = fold(lower(random_checkpoint(replace(ODD, tied=True), name="fours")))
+    return assemble(folded, "q4", "q8", {name: to_bits(values, 4) for name, values in folded.matrices.items()})
 
 
 _SENTENCES = [

@@ -1,22 +1,18 @@
 """One model, one digest, on every target: the promise that all others rest on."""
 
 import subprocess
-from dataclasses import replace
 
 import pytest
 from generated import write_files
-from models import ODD, random_checkpoint
+from models import four_bits_everywhere
 
 from llgen.codegen.build import build_cached, expected_trace
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.fit import fitting_context
 from llgen.codegen.formats.detect import read_any
 from llgen.codegen.kernels import select
-from llgen.codegen.matrix import to_bits
 from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.quantize import assemble, fold
 from llgen.codegen.runner import run_selftest
-from llgen.codegen.spec import lower
 from llgen.codegen.toolchain import Artifact, compile_objects, link
 from llgen.targets.schema import load_target, target_names
 
@@ -35,11 +31,7 @@ def test_odd_sizes(name, scheme, kv, odd, runnable):
 
 @pytest.mark.parametrize("name", RUN)
 def test_four_bits_everywhere(name, runnable):
-    """The embedding too, which is looked up as well as multiplied."""
-    config = replace(ODD, dim=70, n_heads=5, n_kv_heads=5, head_dim=14, tied=True)
-    folded = fold(lower(random_checkpoint(config, name="fours")))
-    fours = {name: to_bits(values, 4) for name, values in folded.matrices.items()}
-    model = assemble(folded, "q4", "q8", fours)
+    model = four_bits_everywhere()
     assert model.embedding.bits == 4
     assert run_selftest(build_cached(model, runnable(name)).artifact, 12) == expected_trace(model, 12)
 
