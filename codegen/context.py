@@ -76,7 +76,11 @@ class TileWords:
     height: int
     vectors: Sequence[int]
     wide: bool = False
-    """It takes vectors of 16 bits."""
+    """It takes vectors of whole numbers of 16 bits."""
+    name: str = "tile"
+    v: str = "v"
+    """What the operations on its vectors begin with."""
+    lanes: str = "V_LANES"
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,9 @@ class CodegenContext:
     float_products: bool
     """Products of float32 matrices, the keys and values of attention among them."""
     float_tiles: Sequence[ShapeWords]
+    has_long_tiles: bool
+    long_tiles: Sequence[ShapeWords]
+    """Of matrices, in long vectors."""
     int_tiles: Sequence[TileWords]
     four_tiles: Sequence[TileWords]
     wide_tiles: bool
@@ -310,7 +317,11 @@ def name(
         blocks=memory.block is not None,
         one_position=memory.block is None,
         float_products=not model.is_integer or model.kv == "f32",
-        float_tiles=[_shape(tile) for tile in kernels.float_tiles],
+        float_tiles=[_shape(_tile(tile)) for tile in kernels.float_tiles],
+        has_long_tiles=bool(kernels.long_tiles) and not model.is_integer,
+        long_tiles=[
+            _shape(replace(_tile(tile), name="long_tile", v="l", lanes="L_LANES")) for tile in kernels.long_tiles
+        ],
         int_tiles=[_tile(tile, wide=kernels.wide_tiles and tile.positions > 1) for tile in kernels.int_tiles],
         wide_tiles=kernels.wide_tiles,
         four_tiles=[_tile(tile) for tile in kernels.four_tiles],
@@ -431,9 +442,9 @@ def _tile(tile: Tile, *, wide: bool = False) -> TileWords:
     return TileWords(tile.positions, range(tile.positions), tile.vectors, range(tile.vectors), wide)
 
 
-def _shape(tile: Tile) -> ShapeWords:
-    heights = [height for height in (8, 4, 2, 1) if height <= tile.vectors]
-    return ShapeWords(tile.positions, [_tile(replace(tile, vectors=height)) for height in heights])
+def _shape(tile: TileWords) -> ShapeWords:
+    heights = [height for height in (8, 4, 2, 1) if height <= tile.height]
+    return ShapeWords(tile.width, [replace(tile, height=height, vectors=range(height)) for height in heights])
 
 
 def _members(memory: MemoryPlan) -> list[Named]:

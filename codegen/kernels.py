@@ -61,6 +61,8 @@ class KernelSet:
     """Weights lie as the DSP extension of Cortex-M takes them: those of two rows, or four of 4 bits, in 16 bits."""
     float_tiles: tuple[Tile, ...] = (Tile(4, 2), Tile(2, 4), Tile(1, 4))
     """Of float32 products, the most positions first; a block is divided among them."""
+    long_tiles: tuple[Tile, ...] = ()
+    """Of float32 products of matrices in vectors of twice as many lanes, where there are such; else `float_tiles`."""
     int_tiles: tuple[Tile, ...] = (Tile(2, 2), Tile(1, 4))
     """Of 8-bit matrices."""
     wide_tiles: bool = False
@@ -120,6 +122,9 @@ _KERNEL_SETS = {
     ),
     "avx512vnni": replace(
         _AVX2,
+        isa="avx512",
+        float_tiles=(Tile(8, 2), Tile(2, 4), Tile(1, 4)),
+        long_tiles=(Tile(12, 2), Tile(4, 2), Tile(1, 2)),
         int_isa="avx512vnni",
         int_lanes=16,
         int_accumulators=2,

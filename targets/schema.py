@@ -173,10 +173,19 @@ def parse_target(text: str, name: str, source: str) -> Target:
         raise LlgenError(f"'{source}': {key or 'the whole'} {what}", "doc/adding-a-target.md lists the keys") from error
 
 
+_HOSTS = ("x86_64_avx512vnni", "x86_64_vnni", "x86_64_v3")
+"""Targets for PCs with AVX2, the fastest first."""
+
+
 def _host() -> str:
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
-        return "x86_64_v3" if "avx2" in cpu_flags() else "x86_64"
+        flags = cpu_flags()
+        for name in _HOSTS:
+            runner = load_target(name).runner
+            if "avx2" in flags and runner is not None and flags.issuperset(runner.cpu_flags):
+                return name
+        return "x86_64"
     return "generic"
 
 

@@ -1,0 +1,54 @@
+/* Vectors of eight float32, and long ones of sixteen for products: AVX-512, with its 32 registers. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define V_LANES 8
+#define L_LANES 16
+#define V_KERNEL
+#define V_INLINE static inline __attribute__((always_inline))
+
+typedef __m256 v_f32;
+
+V_INLINE v_f32 v_load(const float *from) { return _mm256_loadu_ps(from); }
+V_INLINE void  v_store(float *to, v_f32 a) { _mm256_storeu_ps(to, a); }
+V_INLINE v_f32 v_splat(float a) { return _mm256_set1_ps(a); }
+V_INLINE v_f32 v_add(v_f32 a, v_f32 b) { return _mm256_add_ps(a, b); }
+V_INLINE v_f32 v_sub(v_f32 a, v_f32 b) { return _mm256_sub_ps(a, b); }
+V_INLINE v_f32 v_mul(v_f32 a, v_f32 b) { return _mm256_mul_ps(a, b); }
+V_INLINE v_f32 v_div(v_f32 a, v_f32 b) { return _mm256_div_ps(a, b); }
+V_INLINE v_f32 v_min(v_f32 a, v_f32 b) { return _mm256_min_ps(a, b); }
+V_INLINE v_f32 v_max(v_f32 a, v_f32 b) { return _mm256_max_ps(a, b); }
+
+/* a where x >= limit, else 0; 0 where x is not a number */
+V_INLINE v_f32 v_zero_below(v_f32 a, v_f32 x, v_f32 limit)
+{
+    return _mm256_and_ps(_mm256_cmp_ps(x, limit, _CMP_GE_OQ), a);
+}
+
+/* a 2^n for a about 1: the whole number n stands in the low bits, for it comes plus 1.5 * 2^23 */
+V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n)
+{
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+}
+
+/* Whole numbers, rounded to the nearest floats */
+V_INLINE v_f32 v_whole(const int32_t *from) { return _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)from)); }
+
+/* The largest of a vector */
+V_INLINE float v_largest(v_f32 a)
+{
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+
+V_INLINE float v_sqrt1(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }
+
+/* Long vectors */
+typedef __m512 l_f32;
+
+V_INLINE l_f32 l_load(const float *from) { return _mm512_loadu_ps(from); }
+V_INLINE void  l_store(float *to, l_f32 a) { _mm512_storeu_ps(to, a); }
+V_INLINE l_f32 l_splat(float a) { return _mm512_set1_ps(a); }
+V_INLINE l_f32 l_add(l_f32 a, l_f32 b) { return _mm512_add_ps(a, b); }
+V_INLINE l_f32 l_mul(l_f32 a, l_f32 b) { return _mm512_mul_ps(a, b); }
