@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from llgen.targets.schema import Target
 
 from . import __version__, literals, numerics
+from .blocking import LEAST_PARALLEL
 from .kernels import KernelSet, Tile
 from .machine import (
     MachineWords,
@@ -15,7 +16,6 @@ from .machine import (
     input_bytes,
     machine_words,
     makefile_link_flags,
-    program_sources,
     ticks_a_second,
 )
 from .numerics import LANES
@@ -184,6 +184,8 @@ class CodegenContext:
     whole_weight_levels: int
     smallest_step: str
     chunk: int
+    threads: bool
+    """Evaluation may be divided among threads."""
     blocks: bool
     """Several positions are evaluated together."""
     one_position: bool
@@ -259,6 +261,7 @@ def name(
     target: Target,
     cflags: Sequence[str],
     sources: Sequence[str],
+    program: Sequence[str],
     trace: bool = False,
 ) -> CodegenContext:
     """Spell out every decision of the earlier stages in C's words."""
@@ -314,6 +317,7 @@ def name(
         whole_weight_levels=numerics.WEIGHT_LEVELS,
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
         chunk=numerics.CHUNK,
+        threads=memory.block is not None and memory.block.threads,
         blocks=memory.block is not None,
         one_position=memory.block is None,
         float_products=not model.is_integer or model.kv == "f32",
@@ -349,7 +353,7 @@ def name(
         exp_last=literals.float32(float(numerics.EXP_POLYNOMIAL[-1])),
         cflags=" ".join([*cflags, *compile_flags(target)]),
         ldflags=" ".join(makefile_link_flags(target)),
-        sources=" ".join([*sources, *program_sources(target)]),
+        sources=" ".join([*sources, *program]),
         model_sources=" ".join(sources),
         compiler=_compiler(target),
         cross=target.compiler.triple is not None,
@@ -429,6 +433,8 @@ def _block_constants(block: BlockPlan, model: QuantModel, kernels: KernelSet) ->
         "ATTEND_UNITS": block.attend_units,
         "SCORES": block.scores,
     }
+    if block.threads:
+        constants["LEAST_PARALLEL"] = LEAST_PARALLEL
     if model.is_integer:
         constants["OPERAND"] = block.operand
     if model.kv == "q8":

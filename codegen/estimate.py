@@ -8,7 +8,7 @@ import numpy as np
 
 from llgen.targets.schema import Target
 
-from .blocking import positions_of_block
+from .blocking import has_threads, positions_of_block
 from .config import ModelConfig
 from .errors import LlgenError
 from .fit import CODE_BYTES, require_fit
@@ -33,7 +33,8 @@ def estimate(model: QuantModel, target: Target) -> Estimate:
     """Plan a model. Without a vocabulary the flash is stated without the tokenizer's tables."""
     kernels = select(target.isa)
     tokenizer_bytes = 0 if model.vocabulary is None else tabulate(model.vocabulary).size
-    memory = plan(model, kernels, tokenizer_bytes, positions_of_block(model, kernels, target))
+    positions = positions_of_block(model, kernels, target)
+    memory = plan(model, kernels, tokenizer_bytes, positions, threads=has_threads(target, positions))
     complaint = None
     try:
         require_fit(model, kernels, memory, target)

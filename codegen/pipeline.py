@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llgen.targets.schema import Target
 
 from . import literals
-from .blocking import positions_of_block
+from .blocking import has_threads, positions_of_block
 from .checkpoint import Checkpoint
 from .context import CodegenContext, name
 from .kernels import KernelSet, select
@@ -68,11 +68,12 @@ def generate(
     kernels = select(target.isa)
     tables = None if model.vocabulary is None else tabulate(model.vocabulary)
     positions = positions_of_block(model, kernels, target, prefill)
-    memory = plan(model, kernels, 0 if tables is None else tables.size, positions)
+    threads = has_threads(target, positions)
+    memory = plan(model, kernels, 0 if tables is None else tables.size, positions, threads=threads)
     packed = pack(model, kernels)
     p = literals.prefix(prefix or model.name)
     sources = _model_sources(p, tables is not None, packed.tensors)
-    program = program_sources(target)
+    program = program_sources(target) + ((f"{p}_threads.c",) if threads else ())
     words = name(
         model,
         memory,
@@ -83,6 +84,7 @@ def generate(
         target=target,
         cflags=NUMERIC_FLAGS,
         sources=sources,
+        program=program,
         trace=trace,
     )
     files = render(words, kernels, packed.tensors, target)

@@ -37,6 +37,9 @@ WORD_ROOM = 64
 # Rows a power of two apart would all fall into the same few places of a cache.
 _APART = 16
 
+# Two unions of a pointer and 64 bits, and two whole numbers.
+_CALLBACK_BYTES = 24
+
 # Sizes are compile-time constants of 32-bit targets too.
 _MAX_BYTES = (1 << 31) - 1
 
@@ -91,6 +94,8 @@ class BlockPlan:
     """Vectors of whole numbers that there is room for: the positions' or, during attention, the queries'."""
     operand: int
     """Elements of such a vector."""
+    threads: bool
+    """The state holds a callback that divides the work."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,10 @@ class MemoryPlan:
         return sum(self.sections.values())
 
 
-def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positions: int = 1) -> MemoryPlan:
-    """Place every buffer, for blocks of so many positions.
+def plan(
+    model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positions: int = 1, *, threads: bool = False
+) -> MemoryPlan:
+    """Place every buffer, for blocks of so many positions, and for a callback that divides the work of a block.
 
     Raises LlgenError (does not fit) when the state or a matrix is larger than a 32-bit target can address.
     """
@@ -145,7 +152,7 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positi
     context_padded = round_up(model.context, math.lcm(whole_groups, LANES))
     head_columns = round_up(config.head_dim, kernels.int_step) if whole_cache else config.head_dim
     head_padded = round_up(config.head_dim, kernels.int_mix) if whole_cache else config.head_dim
-    block = _block(model, kernels, positions, context_padded, head_columns) if positions > 1 else None
+    block = _block(model, kernels, positions, context_padded, head_columns, threads) if positions > 1 else None
     attention = [
         _demand("scores", context_padded, "attend", "attend"),
         _demand("mixed", config.q_dim + kernels.lanes, "attend", "wo"),
@@ -172,6 +179,8 @@ def plan(model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positi
     buffers = place(demands)
     members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded, block)
     ram_bytes = sum(member.bytes for member in members) + 2 * 4
+    if threads:
+        ram_bytes = round_up(ram_bytes + _CALLBACK_BYTES, 8)
     sections = {name: size for name, size in _sections(model, kernels).items() if size}
     if tokenizer_bytes:
         sections["tokenizer"] = tokenizer_bytes
@@ -248,9 +257,11 @@ def _members(
     return tuple(members)
 
 
-def _block(model: QuantModel, kernels: KernelSet, positions: int, context_padded: int, head_columns: int) -> BlockPlan:
+def _block(
+    model: QuantModel, kernels: KernelSet, positions: int, context_padded: int, head_columns: int, threads: bool
+) -> BlockPlan:
     attend_rows = (kernels.int_tiles if model.kv == "q8" else kernels.float_tiles)[0].positions
-    units = model.config.n_kv_heads
+    units = model.config.n_kv_heads if threads else 1
     return BlockPlan(
         positions=positions,
         attend_rows=attend_rows,
@@ -259,6 +270,7 @@ def _block(model: QuantModel, kernels: KernelSet, positions: int, context_padded
         head_room=round_up(model.config.head_dim, kernels.lanes),
         operand_rows=max(positions, units * attend_rows),
         operand=_operand_row(model, kernels, head_columns),
+        threads=threads,
     )
 
 

@@ -65,6 +65,8 @@ def render(context: CodegenContext, kernels: KernelSet, tensors: Sequence[Packed
         "README.md": "README.md.j2",
         **program_templates(target),
     }
+    if context.threads:
+        templates |= {f"{p}_threads.h": "threads.h.j2", f"{p}_threads.c": "threads.c.j2"}
     if context.machine is not None:
         words |= asdict(context.machine)
     if context.tokenizer is not None:

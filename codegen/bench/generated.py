@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from ..blocking import has_threads
 from ..runner import BENCH_OPTIONS, command
 from ..toolchain import Artifact
 from .engine import Engine, Work
 
-MAX_THREADS = 1
-"""What a generated program can put to use."""
+_MAX_THREADS = 64
+
+
+def max_threads(artifact: Artifact) -> int:
+    """How many threads a generated program can put to use."""
+    return _MAX_THREADS if has_threads(artifact.target, positions=2) else 1
 
 
 def generated_engine(artifact: Artifact, scheme: str, kv: str, work: Work, threads: int) -> Engine:
-    """A program for a target that keeps time; `threads` is at most MAX_THREADS."""
-    words = [BENCH_OPTIONS[work.kind], str(work.positions), "--repeats"]
+    """A program for a target that keeps time; `threads` is at most `max_threads`."""
+    divided = ["--threads", str(threads)] if threads > 1 else []
+    words = [BENCH_OPTIONS[work.kind], str(work.positions), *divided, "--repeats"]
     return Engine(
         name="llgen",
         scheme=scheme,

@@ -14,7 +14,7 @@ from ..build import Build, build_cached
 from ..checkpoint import save_checkpoint
 from . import llama_cpp, torch_eager
 from .engine import Engine, Work
-from .generated import MAX_THREADS, generated_engine
+from .generated import generated_engine, max_threads
 from .subject import Subject
 from .yardstick import compile_yardstick, write_weights
 
@@ -85,9 +85,10 @@ def lineup(
     """Make the engines; the files of their weights are there until the block ends."""
     works = asked.works(subject, timed=True)
     notes = [] if subject.note is None or not asked.against else [subject.note]
-    usable = [count for count in asked.threads if count <= MAX_THREADS]
+    most = min((max_threads(program.built.artifact) for program in programs), default=1)
+    usable = [count for count in asked.threads if count <= most]
     if len(usable) < len(asked.threads):
-        notes.append(f"llgen is measured on {MAX_THREADS} thread: its C takes no more")
+        notes.append(f"llgen is measured on at most {most} thread{'s' if most > 1 else ''}: its C takes no more")
     engines = [
         generated_engine(program.built.artifact, program.scheme, program.kv, work, threads)
         for work in works

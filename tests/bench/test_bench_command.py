@@ -63,13 +63,17 @@ def test_rows_are_schemes_by_kinds_by_threads(bench: Bench, odd: Path) -> None:
     assert code == 0, err
     assert rows(answer) == [
         ("yardstick", "f32", "decode", 75, 1),
-        ("llgen", "f32", "decode", 75, 1),
-        ("llgen", "q8", "decode", 75, 1),
-        ("llgen", "f32", "prefill", 75, 1),
-        ("llgen", "q8", "prefill", 75, 1),
+        *(("llgen", scheme, kind, 75, n) for kind in ("decode", "prefill") for n in (1, 2) for scheme in ("f32", "q8")),
     ]
-    assert [row["ratio"] for row in answer["results"]] == [1.0, *4 * [0.556]]
-    assert "llgen is measured on 1 thread: its C takes no more" in err
+    assert [row["ratio"] for row in answer["results"]] == [1.0, *8 * [0.556]]
+
+
+@pytest.mark.usefixtures("untimed")
+def test_more_threads_than_a_program_has_are_left_out(bench: Bench, odd: Path) -> None:
+    code, answer, err = bench(odd, "--schemes", "f32", "--threads", "1,65", "--against", "", "--no-instructions")
+    assert code == 0, err
+    assert {row[-1] for row in rows(answer)} == {1}
+    assert "llgen is measured on at most 64 threads: its C takes no more" in err
 
 
 @pytest.mark.usefixtures("untimed")

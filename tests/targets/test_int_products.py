@@ -67,8 +67,8 @@ ONE_POSITION = """
 # All positions of a block have the same x, and so the same results.
 A_BLOCK = """
         vectors in = { x, 0 }, to = { block, sizeof out / sizeof *out };
-        product(to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
-        product_add(to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
+        product(&state, to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
+        product_add(&state, to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
         for (size_t t = 0; t < PREFILL; t++)
             if (t > 0 && memcmp(block + t * to.stride, block, rows * sizeof *block) != 0)
                 return 2;
