@@ -267,6 +267,7 @@ def name(
     """Spell out every decision of the earlier stages in C's words."""
     config = model.config
     upper = prefix.upper()
+    threads = memory.block is not None and memory.block.threads
     return CodegenContext(
         p=prefix,
         P=upper,
@@ -317,7 +318,7 @@ def name(
         whole_weight_levels=numerics.WEIGHT_LEVELS,
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
         chunk=numerics.CHUNK,
-        threads=memory.block is not None and memory.block.threads,
+        threads=threads,
         blocks=memory.block is not None,
         one_position=memory.block is None,
         float_products=not model.is_integer or model.kv == "f32",
@@ -352,7 +353,7 @@ def name(
         exp_middle=[literals.float32(float(c)) for c in numerics.EXP_POLYNOMIAL[1:-1]],
         exp_last=literals.float32(float(numerics.EXP_POLYNOMIAL[-1])),
         cflags=" ".join([*cflags, *compile_flags(target)]),
-        ldflags=" ".join(makefile_link_flags(target)),
+        ldflags=" ".join([*(["-pthread"] if threads else []), *makefile_link_flags(target)]),
         sources=" ".join([*sources, *program]),
         model_sources=" ".join(sources),
         compiler=_compiler(target),
