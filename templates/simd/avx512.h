@@ -1,11 +1,13 @@
-/* Vectors of eight float32, and long ones of sixteen for products: AVX-512, with its 32 registers. */
+/* Vectors of eight float32, and long ones of sixteen for products: AVX-512, with its 32 registers. The attribute lets
+ * the file compile without -mavx512f and the rest. */
 #include <immintrin.h>
 #include <stdint.h>
 
 #define V_LANES 8
 #define L_LANES 16
-#define V_KERNEL
-#define V_INLINE static inline __attribute__((always_inline))
+#define V_FOR    target("avx512f,avx512vl,avx512vnni")
+#define V_KERNEL __attribute__((V_FOR))
+#define V_INLINE static inline __attribute__((always_inline, V_FOR))
 
 typedef __m256 v_f32;
 
