@@ -59,7 +59,7 @@ class KernelSet:
     """A function of the instruction set takes all columns of a block of rows, not a step of them."""
     paired_rows: bool = False
     """Weights lie as the DSP extension of Cortex-M takes them: those of two rows, or four of 4 bits, in 16 bits."""
-    float_tiles: tuple[Tile, ...] = (Tile(4, 2), Tile(2, 4), Tile(1, 4))
+    float_tiles: tuple[Tile, ...] = (Tile(4, 2), Tile(2, 4), Tile(1, 8))
     """Of float32 products, the most positions first; a block is divided among them."""
     long_tiles: tuple[Tile, ...] = ()
     """Of float32 products of matrices in vectors of twice as many lanes, where there are such; else `float_tiles`."""
