@@ -19,7 +19,7 @@ def with_choices(asked: TrainConfig, processes: Processes) -> TrainConfig:
     replicas = hardware.replicas or usual_replicas(asked, processes)
     fused = hardware.fused if hardware.fused is not None else _fuses(asked, processes)
     if hardware.fused:
-        library(asked.model.resolved().head_dim)
+        _compile(asked)
     return _with(asked, replicas, fused)
 
 
@@ -35,7 +35,7 @@ def _with(config: TrainConfig, replicas: int | None, fused: bool | None) -> Trai
 
 
 def usual_replicas(config: TrainConfig, processes: Processes) -> int:
-    """Threads for a narrow model on a CPU; the random choices of dropout allow only one."""
+    """Processes for a narrow model on a CPU; the random choices of dropout allow only one."""
     alone = processes.world == 1 and processes.device.type == "cpu"
     suits = alone and is_narrow(config.model.dim) and not config.batch.dropout and not config.hardware.compile
     return min(cores(), config.batch.sequences) if suits else 1
@@ -47,9 +47,14 @@ def _fuses(config: TrainConfig, processes: Processes) -> bool:
     if device.type != "cpu" or hardware.compile or choose_dtype(hardware, device) != torch.float32:
         return False
     try:
-        library(config.model.resolved().head_dim)
+        _compile(config)
     except (LlgenError, OSError) as error:
         if processes.leads:
             say(f"training with PyTorch's operators alone, which takes longer: {str(error).partition(chr(10))[0]}")
         return False
     return True
+
+
+def _compile(config: TrainConfig) -> None:
+    library(config.model.resolved().head_dim)
+    library()

@@ -84,7 +84,7 @@ class _RMSNorm(Function):
     def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
         size, rows = x.shape[-1], x.numel() // x.shape[-1]
         out, inverse = torch.empty_like(x), x.new_empty(rows)
-        call = library(2).rms_norm
+        call = library().rms_norm
         _divided(rows, size, lambda first, end: call(*_at(x, gain), eps, *_at(out, inverse), size, first, end))
         ctx.save_for_backward(x, gain, inverse)
         return out
@@ -96,7 +96,7 @@ class _RMSNorm(Function):
         gradient = gradient.contiguous()
         size, rows = x.shape[-1], x.numel() // x.shape[-1]
         x_gradient = torch.empty_like(x)
-        call = library(2).rms_norm_backward
+        call = library().rms_norm_backward
 
         def part(first: int, end: int) -> Tensor:
             own = torch.zeros_like(gain)
@@ -145,7 +145,7 @@ class _SwiGLU(Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         out = torch.empty_like(gate)
-        call = library(2).swiglu
+        call = library().swiglu
         _divided(out.numel(), 1, lambda first, end: call(*_at(gate, up, out), first, end))
         ctx.save_for_backward(gate, up)
         return out
@@ -156,7 +156,7 @@ class _SwiGLU(Function):
         gate, up = ctx.saved_tensors
         gradient = gradient.contiguous()
         gradients = torch.empty_like(gate), torch.empty_like(up)
-        call = library(2).swiglu_backward
+        call = library().swiglu_backward
         _divided(gate.numel(), 1, lambda first, end: call(*_at(gate, up, gradient, *gradients), first, end))
         return gradients
 
@@ -166,7 +166,7 @@ class _CrossEntropy(Function):
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         rows, classes = logits.shape
         kept, odds = logits.new_empty(rows, 2), logits.new_empty(rows)
-        call = library(2).cross_entropy
+        call = library().cross_entropy
         _divided(rows, classes, lambda first, end: call(*_at(logits, targets, kept, odds), classes, first, end))
         ctx.save_for_backward(logits, targets, kept)
         return -(odds + kept[:, 1].log()).mean()
@@ -178,7 +178,7 @@ class _CrossEntropy(Function):
         rows, classes = logits.shape
         out = torch.empty_like(logits)
         scale = float(gradient) / rows
-        call = library(2).cross_entropy_backward
+        call = library().cross_entropy_backward
         _divided(
             rows, classes, lambda first, end: call(*_at(logits, targets, kept), scale, *_at(out), classes, first, end)
         )

@@ -28,9 +28,7 @@ _FLAGS = (
 )
 
 _POINTER, _SIZE, _FLOAT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float
-_SIGNATURES = {
-    "attention": [_POINTER] * 8 + [_SIZE] * 3 + [_FLOAT] + [_SIZE] * 2,
-    "attention_backward": [_POINTER] * 12 + [_SIZE] * 3 + [_FLOAT] + [_SIZE] * 2,
+_POINTWISE = {
     "rms_norm": [_POINTER] * 2 + [_FLOAT] + [_POINTER] * 2 + [_SIZE] * 3,
     "rms_norm_backward": [_POINTER] * 6 + [_SIZE] * 3,
     "swiglu": [_POINTER] * 3 + [_SIZE] * 2,
@@ -38,39 +36,41 @@ _SIGNATURES = {
     "cross_entropy": [_POINTER] * 4 + [_SIZE] * 3,
     "cross_entropy_backward": [_POINTER] * 3 + [_FLOAT] + [_POINTER] + [_SIZE] * 3,
 }
+_ATTENTION = {
+    "attention": [_POINTER] * 8 + [_SIZE] * 3 + [_FLOAT] + [_SIZE] * 2,
+    "attention_backward": [_POINTER] * 12 + [_SIZE] * 3 + [_FLOAT] + [_SIZE] * 2,
+    "attention_scratch": [_SIZE],
+}
 
 
 @cache
-def library(head_dim: int) -> ctypes.CDLL:
-    """The operators, compiled for heads of so many elements; kept in the cache directory from then on.
+def library(head_dim: int | None = None) -> ctypes.CDLL:
+    """Attention for heads of so many elements, or without a number the operators that know of no heads.
 
-    ctypes frees Python's lock while one of them runs. Raises LlgenError when they cannot be compiled, and OSError when
-    what was compiled cannot be loaded.
+    Compiled at first, and kept in the cache directory from then on. ctypes frees Python's lock while one of them runs.
+    Raises LlgenError when they cannot be compiled, and OSError when what was compiled cannot be loaded.
     """
     loaded = ctypes.CDLL(str(compiled(head_dim)))
-    for name, arguments in _SIGNATURES.items():
-        getattr(loaded, name).argtypes = arguments
-        getattr(loaded, name).restype = None
-    loaded.attention_scratch.argtypes, loaded.attention_scratch.restype = [_SIZE], _SIZE
+    for name, arguments in (_POINTWISE if head_dim is None else _ATTENTION).items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = arguments, _SIZE if name == "attention_scratch" else None
     return loaded
 
 
-def compiled(head_dim: int) -> Path:
+def compiled(head_dim: int | None = None) -> Path:
     """The shared library's file; raises LlgenError when it cannot be compiled."""
-    sources = {
-        entry.name: entry.read_bytes()
-        for entry in sorted(files("llgen.trainer.kernels").iterdir(), key=lambda entry: entry.name)
-        if entry.name.endswith((".c", ".h"))
-    }
-    flags = [*_FLAGS, f"-DHEAD_DIM={head_dim}"]
-    what = repr((sorted(sources.items()), flags, version("ziglang"), sys.platform, _processor()))
+    kernels = files("llgen.trainer.kernels")
+    source = "pointwise.c" if head_dim is None else "attention.c"
+    flags = [*_FLAGS] if head_dim is None else [*_FLAGS, f"-DHEAD_DIM={head_dim}"]
+    texts = [(kernels / name).read_bytes() for name in ("vector.h", source)]
+    what = repr((texts, flags, version("ziglang"), sys.platform, _processor()))
     path = cache_directory() / "trainer" / f"operators-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with as_file(files("llgen.trainer.kernels")) as folder:
-        run_tool([*host_cc(), *flags, *(name for name in sources if name.endswith(".c")), "-o", str(temporary)], folder)
+    with as_file(kernels) as folder:
+        run_tool([*host_cc(), *flags, source, "-o", str(temporary)], folder)
     temporary.replace(path)
     return path
 

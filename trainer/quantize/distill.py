@@ -210,6 +210,7 @@ def _fastest(head_dim: int) -> Operators:
     """Operators of our own where they can be compiled."""
     try:
         library(head_dim)
+        library()
     except (LlgenError, OSError):
         return Operators()
     return FusedOperators()
