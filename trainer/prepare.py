@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -46,9 +46,10 @@ def prepare(config: TrainConfig, directory: Path, reporter: Reporter) -> None:
         return
     text = None if source is None else Source(source, config.data.field, config.data.separator)
     vocabulary = _vocabulary(config, directory, text, reporter)
-    reporter.stage(f"tokenising {source}" if source else f"making up {config.data.stories:,} stories")
+    if text is not None:
+        reporter.stage(f"tokenising {text.path}")
     data = tokenize(
-        _made_up(config) if text is None else text,
+        _told(config, reporter) if text is None else text,
         vocabulary,
         directory / TOKENS,
         held_out=config.data.held_out,
@@ -66,6 +67,12 @@ def prepared(config: TrainConfig, directory: Path) -> Prepared:
 
 def _made_up(config: TrainConfig) -> Iterable[str]:
     return islice(stories(config.seed, config.data.names), config.data.stories)
+
+
+def _told(config: TrainConfig, reporter: Reporter) -> Iterator[str]:
+    """The same, announced when the first is asked for: not where their tokens are there already."""
+    reporter.stage(f"making up {config.data.stories:,} stories")
+    yield from _made_up(config)
 
 
 def _made_up_key(config: TrainConfig) -> str:
