@@ -15,7 +15,6 @@ from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.vocabulary import Vocabulary
 
-from .model import Llama
 from .operators import Operators
 
 Forward = Callable[[Tensor], Tensor]
@@ -26,7 +25,7 @@ class Objective:
     """The loss of a batch, in nats a token."""
 
     def __init__(
-        self, operators: Operators, teacher: Llama | None = None, weight: float = 0.5, temperature: float = 1.0
+        self, operators: Operators, teacher: Forward | None = None, weight: float = 0.5, temperature: float = 1.0
     ) -> None:
         self._operators = operators
         self._teacher = teacher

@@ -31,12 +31,15 @@ from .scheme_table import Row, as_json_rows, rows_of, table
 if TYPE_CHECKING:
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.allocate import Budget
+    from llgen.trainer.quantize.distill import Course
+    from llgen.trainer.quantize.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
 _DOCUMENTS = {"gptq": 512, "distill": 10_000}
 _SAMPLES = {"gptq": 512, "distill": 2048}
 """Texts that the model writes where none are given."""
 _ITERATIONS = 3000
+_TEACHER_WEIGHT = 0.5
 
 
 @click.command("quantize")
@@ -59,6 +62,12 @@ _ITERATIONS = 3000
     "--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512; distill: 10,000, or 2,048 written]"
 )
 @click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {_ITERATIONS:,}]")
+@click.option(
+    "--teacher-weight",
+    type=click.FloatRange(0.0, 1.0),
+    help="Of --method distill: how much the float32 model's opinion counts; the rest is what the text says."
+    f"  [default: {_TEACHER_WEIGHT}; of its own texts: 1]",
+)
 @click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
 @click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Of that text.")
 @field_option
@@ -76,6 +85,7 @@ def command(
     calibrate: Path | None,
     documents: int | None,
     iterations: int | None,
+    teacher_weight: float | None,
     data: Path | None,
     data_documents: int,
     field: str | None,
@@ -90,7 +100,8 @@ def command(
     text stays. Distilling begins there, and trains integers and scales towards what the float32 model says of that
     text; it takes from minutes to hours, and the same command goes on where Ctrl-C ended it.
     """
-    _require_sense(scheme, method, bits, flash, calibrate, documents, iterations)
+    _require_sense(scheme, method, bits, flash, calibrate, documents)
+    _require_distilling(method, calibrate, iterations, teacher_weight)
     facts = load_target(target)
     budget = _budget(bits, flash, facts)
     checkpoint = load_checkpoint(model)
@@ -105,10 +116,12 @@ def command(
         result = quantize(lower(checkpoint), scheme, kv)
     else:
         need_torch(f"--method {method}")
+        from llgen.trainer.quantize.recipe import Recipe
+
         count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
-        course = (iterations or _ITERATIONS) if method == "distill" else None
+        course = None if method != "distill" else _course(iterations, teacher_weight)
         text = None if calibrate is None else _source(calibrate, field, separator)
-        made = _calibrated(checkpoint, output, scheme, kv, text, count, budget, course)
+        made = _calibrated(checkpoint, output, Recipe(scheme, kv, text, count, budget, course))
         if isinstance(made, int):
             return made
         result = made
@@ -129,17 +142,31 @@ def _require_sense(
     flash: str | None,
     calibrate: Path | None,
     documents: int | None,
-    iterations: int | None,
 ) -> None:
     """Raise UsageError for options that do not go together."""
     if method == "rtn" and (calibrate is not None or documents is not None):
         raise UsageError("--method rtn calibrates nothing", "leave --calibrate and --documents out, or --method gptq")
-    if iterations is not None and method != "distill":
-        raise UsageError(f"--method {method} has no --iterations", "--method distill")
     if bits is not None and (scheme != "q4" or method == "rtn"):
         raise UsageError("--bits chooses among 8 and 4 by measuring", "--scheme q4 and --method gptq or distill")
     if (flash is not None) != (bits == "auto"):
         raise UsageError("--bits auto and --flash SIZE go together", "both; or --bits 5.0, an average; or neither")
+
+
+def _require_distilling(
+    method: str, calibrate: Path | None, iterations: int | None, teacher_weight: float | None
+) -> None:
+    """Raise UsageError for options of distillation where there is none, or nothing for them to decide."""
+    for option, value in (("--iterations", iterations), ("--teacher-weight", teacher_weight)):
+        if value is not None and method != "distill":
+            raise UsageError(f"--method {method} has no {option}", "--method distill")
+    if teacher_weight is not None and calibrate is None:
+        raise UsageError("--teacher-weight weighs the float32 model against a text", "--calibrate TEXT")
+
+
+def _course(iterations: int | None, teacher_weight: float | None) -> Course:
+    from llgen.trainer.quantize.distill import Course
+
+    return Course.of(iterations or _ITERATIONS, _TEACHER_WEIGHT if teacher_weight is None else teacher_weight)
 
 
 def _budget(bits: str | None, flash: str | None, target: Target) -> Budget | None:
@@ -190,32 +217,22 @@ def _source(path: Path, field: str | None, separator: str | None) -> Source:
     return Source(path, field, separator)
 
 
-def _calibrated(
-    checkpoint: Checkpoint,
-    output: Path,
-    scheme: str,
-    kv: str | None,
-    calibrate: Source | None,
-    documents: int,
-    budget: Budget | None,
-    iterations: int | None,
-) -> QuantModel | int:
+def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantModel | int:
     """The quantised model, or the exit code of an interruption."""
-    from llgen.trainer.quantize.distill import Course, Interrupted
-    from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
+    from llgen.trainer.quantize.distill import Interrupted
+    from llgen.trainer.quantize.recipe import quantize_with_data
     from llgen.trainer.run import stop_on_signals
 
-    course = None if iterations is None else Course.of(iterations)
-    recipe = Recipe(scheme, kv, calibrate, documents, budget, course)
     workspace = output.parent / f".{output.name}.unfinished"
     with spinner("quantising") as progress:
-        if course is None:
+        if recipe.course is None:
             return quantize_with_data(checkpoint, recipe, workspace, told=progress)
         with stop_on_signals() as stop:
             try:
                 return quantize_with_data(checkpoint, recipe, workspace, stop, progress)
             except Interrupted as stopped:
-                say(f"stopped after {stopped.iteration:,} of {iterations:,} iterations; the same command goes on")
+                every = f"{recipe.course.iterations:,}"
+                say(f"stopped after {stopped.iteration:,} of {every} iterations; the same command goes on")
                 return 130
 
 

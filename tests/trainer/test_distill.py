@@ -19,7 +19,7 @@ from llgen.trainer.quantize.distill import Course, Interrupted, distill
 from llgen.trainer.quantize.latent import Latent
 from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
 
-COURSE = Course(iterations=12, batch=4)
+COURSE = Course(iterations=12, tokens=64)
 
 
 def matrix(bits: int) -> IntMatrix:

@@ -170,10 +170,20 @@ def test_distilling_comes_nearer_than_gptq(model_directory: Path, text: Path, tm
     loss = {}
     for method in ("gptq", "distill"):
         options = ["--scheme", "q4", "--method", method, "--calibrate", text, "--data", text]
-        options += ["--iterations", 60] if method == "distill" else []
+        options += ["--iterations", 60, "--teacher-weight", 1] if method == "distill" else []
         answer = call(quantize, model_directory, *options, "-o", tmp_path / method)
         loss[method] = answer["schemes"]["q4"]["kl"]
     assert loss["distill"] < 0.9 * loss["gptq"]
+
+
+def test_the_text_is_learned_as_far_as_the_teacher_leaves_it(model_directory: Path, text: Path, tmp_path: Path) -> None:
+    found = {}
+    for weight in (0.0, 1.0):
+        options = ["--scheme", "q4", "--method", "distill", "--calibrate", text, "--data", text, "--iterations", 60]
+        answer = call(quantize, model_directory, *options, "--teacher-weight", weight, "-o", tmp_path / str(weight))
+        found[weight] = answer["schemes"]["q4"]
+    assert found[0.0]["nats_per_token"] < found[1.0]["nats_per_token"]
+    assert found[0.0]["kl"] > found[1.0]["kl"]
 
 
 def test_bits_are_given_to_those_that_suffer_most(text: Path, tmp_path: Path) -> None:
@@ -201,7 +211,7 @@ def test_bits_on_average_are_kept_and_distilling_goes_on_from_them(text: Path, t
     model_directory = export_run(tmp_path / "run", tmp_path / "model")
     options = ["--scheme", "q4", "--calibrate", text, "--data", text, "--bits", "6.5"]
     losses = {}
-    for method, more in (("gptq", []), ("distill", ["--iterations", 40])):
+    for method, more in (("gptq", []), ("distill", ["--iterations", 40, "--teacher-weight", 1])):
         answer = call(quantize, model_directory, *options, "--method", method, *more, "-o", tmp_path / method)
         assert 6.0 < answer["bits_a_weight"] <= 6.5
         assert set(answer["bits"].values()) == {4, 8}
@@ -249,6 +259,8 @@ def test_no_other_allocation_loses_less(matrices: list[tuple[float, int]], share
     ("options", "message"),
     [
         (["--method", "gptq", "--iterations", 9], "--method gptq has no --iterations"),
+        (["--teacher-weight", 0.5], "--method gptq has no --teacher-weight"),
+        (["--method", "distill", "--teacher-weight", 0.5], "--teacher-weight weighs the float32 model against a text"),
         (["--bits", "auto"], "--bits auto and --flash SIZE go together"),
         (["--flash", "20K"], "--bits auto and --flash SIZE go together"),
         (["--bits", "5.0", "--flash", "20K"], "--bits auto and --flash SIZE go together"),

@@ -1,4 +1,4 @@
-"""Distillation into integers: the quantised model is trained to say what its own float32 self says.
+"""Distillation into integers: the quantised model learns to say what its own float32 self says, and what a text says.
 
 The forward pass is the device's: weights, vectors and the cache are rounded where the C rounds them, and gradients pass
 through the rounding (quantisation-aware training; Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, for the loss). What
@@ -25,7 +25,7 @@ from llgen.codegen.quantize import FoldedModel, QuantModel, assemble
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..fused import FusedOperators
 from ..library import library
-from ..objective import divergence
+from ..objective import Objective
 from ..operators import Operators
 from ..schedule import learning_rate_factor
 from .folded import FoldedLlama
@@ -49,21 +49,21 @@ class Course:
     """Peak of the learning rate, in steps of a 4-bit quantiser: how far a weight goes in an iteration."""
     scale_rate: float = 0.002
     """The same of the logarithms of the scales."""
-    batch: int = 16
-    """Sequences of an iteration."""
-    length: int = 256
-    """Tokens of a sequence, at most."""
+    tokens: int = 4096
+    """Of an iteration, at most, in as many sequences as that makes; one at least."""
+    teacher_weight: float = 0.5
+    """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
     seed: int = 1
 
     @classmethod
-    def of(cls, iterations: int) -> Course:
+    def of(cls, iterations: int, teacher_weight: float = 0.5) -> Course:
         """With rates that suit the length.
 
         What the noise of the gradients does to a weight adds up like a random walk, with the root of the number of
         updates; beyond half a step in all, more is lost of the float32 weights than is learned anew.
         """
         root = math.sqrt(max(iterations, _FEW))
-        return cls(iterations, rate=_WALK / root, scale_rate=_SCALE_WALK / root)
+        return cls(iterations, rate=_WALK / root, scale_rate=_SCALE_WALK / root, teacher_weight=teacher_weight)
 
 
 class Interrupted(Exception):
@@ -88,7 +88,7 @@ def distill(
     """Train `start` on sequences [B, T] towards the float32 model that it was quantised from.
 
     Of what it passes through, the best on `held_out` is returned, `start` included; without those, the last. `told`
-    hears each iteration and its divergence in nats a token. The file `keep`, when given, holds the state every minute;
+    hears each iteration and its loss in nats a token. The file `keep`, when given, holds the state every minute;
     one that is there already, which must be of the same call, is gone on from, to the same result as without a break.
     Raises Interrupted, when `stop` is set, and LlgenError when training diverges.
     """
@@ -120,12 +120,13 @@ class _Run:
         course: Course,
     ) -> None:
         self._folded, self._start, self._course = folded, start, course
-        self._batches = [batch[:, : min(course.length, start.context)] for batch in batches]
-        self._held_out = [batch[:, : min(course.length, start.context)] for batch in held_out]
-        self._teacher, self._exact = FoldedLlama.exact(folded)
+        self._batches = [batch[:, : start.context] for batch in batches]
+        self._held_out = [batch[:, : start.context] for batch in held_out]
+        teacher, exact = FoldedLlama.exact(folded)
         gain = None if start.final_gain is None else torch.from_numpy(start.final_gain.copy())
         self._student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
-        self._teacher.operators = self._student.operators = _fastest(start.config.head_dim)
+        teacher.operators = self._student.operators = _fastest(start.config.head_dim)
+        self._objective = Objective(teacher.operators, lambda tokens: teacher(tokens, exact), course.teacher_weight)
         matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
         self._latents = {name: Latent(matrix) for name, matrix in matrices.items()}
         # Adam moves every weight by about its rate, whatever the gradient's size: a share of a step for all matrices.
@@ -140,14 +141,14 @@ class _Run:
         self._best_loss, self._best = self._evaluate(), self._state()
 
     def step(self) -> float:
-        """One update of weights and scales; returns the divergence before it, in nats a token."""
+        """One update of weights and scales; returns the loss before it, in nats a token."""
         course = self._course
         batch = self._batches[int(torch.randint(len(self._batches), (1,), generator=self._generator))]
-        tokens = batch[torch.randperm(len(batch), generator=self._generator)[: course.batch]]
-        loss = self._divergence(tokens)
+        count = max(1, course.tokens // batch.shape[1])
+        loss = self._loss(batch[torch.randperm(len(batch), generator=self._generator)[:count]])
         nats = float(loss.detach())
         if not math.isfinite(nats):
-            raise LlgenError(f"the divergence became {nats} after iteration {self.iteration}", "--method gptq")
+            raise LlgenError(f"the loss became {nats} after iteration {self.iteration}", "--method gptq")
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         progress = self.iteration / course.iterations
@@ -190,16 +191,14 @@ class _Run:
         self._generator.set_state(state["generator"])
         self.iteration, self._best, self._best_loss = state["iteration"], state["best"], state["best_loss"]
 
-    def _divergence(self, tokens: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = self._teacher(tokens, self._exact)
+    def _loss(self, tokens: Tensor) -> Tensor:
         matrices = {name: latent.dequantized() for name, latent in self._latents.items()}
-        return divergence(self._student(tokens, matrices), wanted, 1.0)
+        return self._objective(lambda inputs: self._student(inputs, matrices), tokens[:, :-1], tokens[:, 1:])
 
     @torch.no_grad()
     def _evaluate(self) -> float:
         """Nats a token on the held-out batches; 0 without any, so that the last model is the best."""
-        sums = [float(self._divergence(batch)) * batch.numel() for batch in self._held_out]
+        sums = [float(self._loss(batch)) * batch.numel() for batch in self._held_out]
         return sum(sums) / max(1, sum(batch.numel() for batch in self._held_out))
 
     def _state(self) -> dict[str, dict[str, Tensor]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -45,7 +45,8 @@ class Recipe:
     budget: Budget | None
     """Decides which matrices have 8 bits and which 4; None: the scheme does."""
     course: Course | None
-    """Of distillation; None leaves it out."""
+    """Of distillation; None leaves it out. A text that the model wrote itself teaches nothing that it would not say,
+    so then all of the loss is the divergence."""
 
 
 def quantize_with_data(
@@ -69,7 +70,7 @@ def quantize_with_data(
     held_out = spread_over(batches, min(_HELD_OUT_BATCHES, len(batches) // 8)) if len(batches) >= 8 else []
     taken = {id(batch) for batch in held_out}
     learned = [batch for batch in batches if id(batch) not in taken]
-    course = recipe.course
+    course = recipe.course if recipe.calibrate is not None else replace(recipe.course, teacher_weight=1.0)
     result = distill(
         folded,
         start,
