@@ -164,12 +164,16 @@ class CodegenContext:
     soft_place_rows: Sequence[str]
     """The places that a byte's number takes, for each byte"""
     soft_exp: SoftExp
+    word_rows: bool
+    """8-bit weights of four rows share a word."""
+    has_long_rows: bool
+    """And some rows are longer than the sums that three products hold."""
     all_columns: bool
     """A function of the instruction set takes all columns of a block."""
     biased: bool
     """8-bit weights are stored plus 128."""
     biased_each: bool
-    """And a sum takes all registers, so that positions come one after the other"""
+    """And the words of four rows are multiplied for one position after the other"""
     paired_rows: bool
     """8-bit weights lie as the DSP extension takes them."""
     looks_into_blocks: bool
@@ -305,9 +309,11 @@ def name(
         soft_doubt=0 if kernels.wide_products else 2,
         soft_place_rows=_number_rows([byte.bit_length() for byte in range(256)], 32),
         soft_exp=soft_exp(kernels),
+        word_rows=kernels.word_rows,
+        has_long_rows=max(config.dim, config.q_dim, config.hidden_dim) > 256,
         all_columns=kernels.all_columns,
         biased=kernels.biased,
-        biased_each=kernels.biased and kernels.all_columns,
+        biased_each=kernels.word_rows,
         paired_rows=kernels.paired_rows,
         looks_into_blocks=(model.classifier is None and model.embedding.bits == 8) or model.kv == "q8",
         has_four_bits=model.has_four_bits,

@@ -55,6 +55,8 @@ class KernelSet:
     """Elements of a head whose sums over the positions are made at once."""
     biased: bool = False
     """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
+    word_rows: bool = False
+    """8-bit weights of four rows share a word, and three products with it give all four sums."""
     all_columns: bool = False
     """A function of the instruction set takes all columns of a block of rows, not a step of them."""
     paired_rows: bool = False
@@ -85,8 +87,16 @@ _SERIAL = replace(
     int_tiles=_ONE_ACCUMULATOR,
     four_tiles=_ONE_ACCUMULATOR,
 )
-_SOFT = replace(_SERIAL, isa="soft", soft_float=True)
-_WORDS = replace(_SOFT, int_isa="words", int_columns=1, biased=True)
+_SOFT = replace(
+    _SERIAL,
+    isa="soft",
+    soft_float=True,
+    int_isa="words",
+    int_accumulators=2,
+    int_columns=1,
+    biased=True,
+    word_rows=True,
+)
 _NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, int_accumulators=4)
 
 _AVX2 = KernelSet(
@@ -108,9 +118,15 @@ _DSP = replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, pair
 _KERNEL_SETS = {
     "scalar": _SCALAR,
     "soft": _SOFT,
-    "soft_rv32": replace(_WORDS, int_lanes=8, counts_zeros=False),
+    "soft_rv32": replace(_SOFT, int_isa="rv32", counts_zeros=False),
     "soft_narrow": replace(
-        _WORDS, int_isa="thumb", int_bytes=4, all_columns=True, wide_products=False, counts_zeros=False
+        _SOFT,
+        int_isa="thumb",
+        int_accumulators=1,
+        int_bytes=4,
+        all_columns=True,
+        wide_products=False,
+        counts_zeros=False,
     ),
     "serial": _SERIAL,
     "dsp": _DSP,

@@ -13,11 +13,12 @@ from llgen.codegen.pipeline import quantized
 MOST = {
     ("cortex_m4f", "q8"): 450_000,
     ("cortex_m4f", "q4"): 555_000,
-    ("cortex_m3", "q8"): 1_950_000,
-    ("riscv32_imac", "q8"): 2_390_000,
-    ("riscv32_imac", "q4"): 2_300_000,
-    ("cortex_m0plus", "q8"): 3_200_000,
-    ("cortex_m0plus", "q4"): 3_450_000,
+    ("cortex_m3", "q8"): 1_780_000,
+    ("cortex_m3", "q4"): 1_770_000,
+    ("riscv32_imac", "q8"): 2_200_000,
+    ("riscv32_imac", "q4"): 2_240_000,
+    ("cortex_m0plus", "q8"): 3_035_000,
+    ("cortex_m0plus", "q4"): 3_425_000,
 }
 
 
