@@ -25,9 +25,6 @@ from .quantize import KINDS, QuantModel
 from .soft_exp import SoftExp, soft_exp
 from .tokenizer_tables import TokenizerTables
 
-STACK_LIMIT = 1536
-"""Bytes of stack that the header promises to stay below; `build` measures and refuses what exceeds it."""
-
 WEIGHT_BITS = 30
 """The likeliest token weighs 2^30 when sampling: the sum over any vocabulary fits 64 bits with room to spare."""
 
@@ -286,9 +283,9 @@ def name(
         sha256=model.sha256,
         rodata_text=f"{memory.rodata_bytes:,}",
         ram_text=f"{memory.ram_bytes:,}",
-        stack_text=f"{STACK_LIMIT:,}",
+        stack_text=f"{kernels.stack_bytes:,}",
         ready_word=model.sha256[:8].upper(),
-        public_constants=_public_constants(model, memory, tables, upper),
+        public_constants=_public_constants(model, memory, kernels, tables, upper),
         private_constants=_private_constants(model, memory, kernels),
         buffers=_buffers(memory),
         tensors=[TensorWords(t.name, t.type, len(t.data), t.count) for t in packed.tensors],
@@ -383,7 +380,9 @@ def _compiler(target: Target) -> str:
     return " ".join(["zig cc -target", target.compiler.triple, *cpu, "-fno-sanitize=undefined"])
 
 
-def _public_constants(model: QuantModel, memory: MemoryPlan, tables: TokenizerTables | None, upper: str) -> list[Named]:
+def _public_constants(
+    model: QuantModel, memory: MemoryPlan, kernels: KernelSet, tables: TokenizerTables | None, upper: str
+) -> list[Named]:
     config = model.config
     constants = {
         f"{upper}_VOCAB": config.vocab_size,
@@ -394,7 +393,7 @@ def _public_constants(model: QuantModel, memory: MemoryPlan, tables: TokenizerTa
     if tables is not None:
         constants[f"{upper}_PIECE_BYTES"] = max(3, *(len(text) for text in tables.texts))
     constants[f"{upper}_RAM_BYTES"] = memory.ram_bytes
-    constants[f"{upper}_STACK_BYTES"] = STACK_LIMIT
+    constants[f"{upper}_STACK_BYTES"] = kernels.stack_bytes
     return _aligned((name, str(value), "") for name, value in constants.items())
 
 

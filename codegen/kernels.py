@@ -37,6 +37,8 @@ class KernelSet:
     """The part multiplies 32 by 32 bits to 64."""
     counts_zeros: bool = field(default=True, kw_only=True)
     """An instruction of the part counts the zeros before a number's highest bit."""
+    stack_bytes: int = field(default=1536, kw_only=True)
+    """What the header promises that the stack stays below; `build` measures, and refuses what exceeds it."""
     int_isa: str
     """Names `templates/simd/ISA_int.h`."""
     int_lanes: int
@@ -106,6 +108,7 @@ _AVX2 = KernelSet(
     int_isa="avx2",
     int_lanes=8,
     int_accumulators=4,
+    stack_bytes=4096,  # a vector that is put aside takes 32 or 64 bytes of it
     int_mix=8,
     float_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4)),
     int_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
