@@ -1,4 +1,5 @@
-/* Whole numbers for RISC-V without vectors: a word holds weights of four rows, and is multiplied three times. */
+/* Whole numbers for RISC-V without vectors: a word holds weights of four rows, and three products with it give the sums
+ * of all four. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -6,8 +7,8 @@
 
 typedef int8_t i_x; /* an element of a vector */
 
-/* Sums of products with words of four rows' weights: with whole words, with their upper halves, and with their second and
- * fourth bytes, 16 bits apart; all modulo 2^32. The sums of the four rows can be told from these. */
+/* Sums of products with words of four rows' weights: with whole words, with their upper halves, and with their second
+ * and fourth bytes, 16 bits apart; all modulo 2^32. The sums of the four rows can be told from these. */
 typedef struct i_acc { uint32_t all, upper, odd; } i_acc;
 
 /* Nothing, but a point in the order of instructions. Left alone, compilers load so far ahead that sums are pushed out
@@ -22,8 +23,8 @@ V_INLINE uint32_t i_word(const void *from)
     return word;
 }
 
-/* An element as words are multiplied by it: and 2^24 times it. The upper half of a product with that is one with the word
- * shifted right by a byte, without a shift. */
+/* An element as words are multiplied by it, and 2^24 times it: the upper half of a product with that is the product
+ * with the word shifted right by a byte, where the byte that goes is zero. */
 typedef struct i_by { uint32_t one; int32_t high; } i_by;
 V_INLINE i_by i_by_of(i_x x) { return (i_by){ (uint32_t)x, (int32_t)((uint32_t)x << 24) }; }
 

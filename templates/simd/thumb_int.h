@@ -1,6 +1,6 @@
-/* Whole numbers for Cortex-M0+: a word holds weights of four rows, and is multiplied three times. Of its registers eight
- * take part in everything; the other ones can be added to, so that sums stay in those. Compilers use none of that, hence
- * assembly. */
+/* Whole numbers for Cortex-M0+: a word holds weights of four rows, and three products with it give the sums of all
+ * four. Of its registers eight take part in everything; the other ones can be added to, so that sums stay in those.
+ * Compilers use none of that, hence assembly. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -8,8 +8,8 @@
 
 typedef int32_t i_x; /* an element of a vector: several words are loaded at once, bytes are not */
 
-/* Sums of products with words of four rows' weights: with whole words, with their upper halves, and with their second and
- * fourth bytes, 16 bits apart; all modulo 2^32. The sums of the four rows can be told from these. */
+/* Sums of products with words of four rows' weights: with whole words, with their upper halves, and with their second
+ * and fourth bytes, 16 bits apart; all modulo 2^32. The sums of the four rows can be told from these. */
 typedef struct i_acc { uint32_t all, upper, odd; } i_acc;
 
 /* Four bytes; all that is read so lies at a multiple of four bytes. */
@@ -20,8 +20,8 @@ V_INLINE uint32_t i_word(const void *from)
     return word;
 }
 
-/* Two columns of four rows, in r2 and r3, times two elements, in r4 and r5: the whole word, its upper half, and the word
- * with the bytes of each half exchanged */
+/* Two columns of four rows, in r2 and r3, times two elements, in r4 and r5: the upper half of a word, the word with the
+ * bytes of each half exchanged, and the word as it is */
 #define I_COLUMN(word, by)                                          \
     "lsrs r6, " word ", #16\n\tmuls r6, " by ", r6\n\tadd r9, r6\n\t" \
     "rev16 r6, " word "\n\tmuls r6, " by ", r6\n\tadd r10, r6\n\t"    \

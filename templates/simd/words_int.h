@@ -1,4 +1,5 @@
-/* Whole numbers for small processors without vectors: a word holds weights of four rows, and is multiplied three times. */
+/* Whole numbers for small processors without vectors: a word holds weights of four rows, and three products with it
+ * give the sums of all four. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -6,8 +7,8 @@
 
 typedef int8_t i_x; /* an element of a vector */
 
-/* Sums of products with words of four rows' weights: with whole words, with their upper halves, and with their second and
- * fourth bytes, 16 bits apart; all modulo 2^32. The sums of the four rows can be told from these. */
+/* Sums of products with words of four rows' weights: with whole words, with their upper halves, and with their second
+ * and fourth bytes, 16 bits apart; all modulo 2^32. The sums of the four rows can be told from these. */
 typedef struct i_acc { uint32_t all, upper, odd; } i_acc;
 
 /* Nothing, but a point in the order of instructions. Left alone, compilers load so far ahead that sums are pushed out
