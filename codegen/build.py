@@ -17,7 +17,6 @@ from llgen.targets.schema import Target
 
 from . import __version__, literals
 from .checkpoint import Checkpoint
-from .context import STACK_LIMIT
 from .errors import ExitCode, LlgenError
 from .fit import require_fit
 from .measure import Measurement, measure
@@ -157,9 +156,10 @@ def _measured(generation: Generation, measurement: Measurement | None) -> dict[s
         raise LlgenError(
             f"the compiled model holds {measurement.writable} bytes of writable globals; it must hold none"
         )
-    if measurement.stack > STACK_LIMIT:
+    promise = generation.kernels.stack_bytes
+    if measurement.stack > promise:
         raise LlgenError(
-            f"the compiled model needs {measurement.stack} bytes of stack; its header promises {STACK_LIMIT}",
+            f"the compiled model needs {measurement.stack} bytes of stack; its header promises {promise}",
             exit_code=ExitCode.DOES_NOT_FIT,
         )
     return {

@@ -25,9 +25,6 @@ from .quantize import KINDS, QuantModel
 from .soft_exp import SoftExp, soft_exp
 from .tokenizer_tables import TokenizerTables
 
-STACK_LIMIT = 1536
-"""Bytes of stack that the header promises to stay below; `build` measures and refuses what exceeds it."""
-
 WEIGHT_BITS = 30
 """The likeliest token weighs 2^30 when sampling: the sum over any vocabulary fits 64 bits with room to spare."""
 
@@ -164,12 +161,16 @@ class CodegenContext:
     soft_place_rows: Sequence[str]
     """The places that a byte's number takes, for each byte"""
     soft_exp: SoftExp
+    word_rows: bool
+    """8-bit weights of four rows share a word."""
+    has_long_rows: bool
+    """And some rows are longer than the sums that three products hold."""
     all_columns: bool
     """A function of the instruction set takes all columns of a block."""
     biased: bool
     """8-bit weights are stored plus 128."""
     biased_each: bool
-    """And a sum takes all registers, so that positions come one after the other"""
+    """And the words of four rows are multiplied for one position after the other"""
     paired_rows: bool
     """8-bit weights lie as the DSP extension takes them."""
     looks_into_blocks: bool
@@ -282,9 +283,9 @@ def name(
         sha256=model.sha256,
         rodata_text=f"{memory.rodata_bytes:,}",
         ram_text=f"{memory.ram_bytes:,}",
-        stack_text=f"{STACK_LIMIT:,}",
+        stack_text=f"{kernels.stack_bytes:,}",
         ready_word=model.sha256[:8].upper(),
-        public_constants=_public_constants(model, memory, tables, upper),
+        public_constants=_public_constants(model, memory, kernels, tables, upper),
         private_constants=_private_constants(model, memory, kernels),
         buffers=_buffers(memory),
         tensors=[TensorWords(t.name, t.type, len(t.data), t.count) for t in packed.tensors],
@@ -305,9 +306,11 @@ def name(
         soft_doubt=0 if kernels.wide_products else 2,
         soft_place_rows=_number_rows([byte.bit_length() for byte in range(256)], 32),
         soft_exp=soft_exp(kernels),
+        word_rows=kernels.word_rows,
+        has_long_rows=max(config.dim, config.q_dim, config.hidden_dim) > 256,
         all_columns=kernels.all_columns,
         biased=kernels.biased,
-        biased_each=kernels.biased and kernels.all_columns,
+        biased_each=kernels.word_rows,
         paired_rows=kernels.paired_rows,
         looks_into_blocks=(model.classifier is None and model.embedding.bits == 8) or model.kv == "q8",
         has_four_bits=model.has_four_bits,
@@ -377,7 +380,9 @@ def _compiler(target: Target) -> str:
     return " ".join(["zig cc -target", target.compiler.triple, *cpu, "-fno-sanitize=undefined"])
 
 
-def _public_constants(model: QuantModel, memory: MemoryPlan, tables: TokenizerTables | None, upper: str) -> list[Named]:
+def _public_constants(
+    model: QuantModel, memory: MemoryPlan, kernels: KernelSet, tables: TokenizerTables | None, upper: str
+) -> list[Named]:
     config = model.config
     constants = {
         f"{upper}_VOCAB": config.vocab_size,
@@ -388,7 +393,7 @@ def _public_constants(model: QuantModel, memory: MemoryPlan, tables: TokenizerTa
     if tables is not None:
         constants[f"{upper}_PIECE_BYTES"] = max(3, *(len(text) for text in tables.texts))
     constants[f"{upper}_RAM_BYTES"] = memory.ram_bytes
-    constants[f"{upper}_STACK_BYTES"] = STACK_LIMIT
+    constants[f"{upper}_STACK_BYTES"] = kernels.stack_bytes
     return _aligned((name, str(value), "") for name, value in constants.items())
 
 

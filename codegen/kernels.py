@@ -37,6 +37,8 @@ class KernelSet:
     """The part multiplies 32 by 32 bits to 64."""
     counts_zeros: bool = field(default=True, kw_only=True)
     """An instruction of the part counts the zeros before a number's highest bit."""
+    stack_bytes: int = field(default=1536, kw_only=True)
+    """What the header promises that the stack stays below; `build` measures, and refuses what exceeds it."""
     int_isa: str
     """Names `templates/simd/ISA_int.h`."""
     int_lanes: int
@@ -55,6 +57,8 @@ class KernelSet:
     """Elements of a head whose sums over the positions are made at once."""
     biased: bool = False
     """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
+    word_rows: bool = False
+    """8-bit weights of four rows share a word, and three products with it give all four sums."""
     all_columns: bool = False
     """A function of the instruction set takes all columns of a block of rows, not a step of them."""
     paired_rows: bool = False
@@ -85,8 +89,16 @@ _SERIAL = replace(
     int_tiles=_ONE_ACCUMULATOR,
     four_tiles=_ONE_ACCUMULATOR,
 )
-_SOFT = replace(_SERIAL, isa="soft", soft_float=True)
-_WORDS = replace(_SOFT, int_isa="words", int_columns=1, biased=True)
+_SOFT = replace(
+    _SERIAL,
+    isa="soft",
+    soft_float=True,
+    int_isa="words",
+    int_accumulators=2,
+    int_columns=1,
+    biased=True,
+    word_rows=True,
+)
 _NEON = KernelSet("neon", lanes=4, accumulators=8, int_isa="neon", int_lanes=4, int_accumulators=4)
 
 _AVX2 = KernelSet(
@@ -96,6 +108,7 @@ _AVX2 = KernelSet(
     int_isa="avx2",
     int_lanes=8,
     int_accumulators=4,
+    stack_bytes=4096,  # a vector that is put aside takes 32 or 64 bytes of it
     int_mix=8,
     float_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4)),
     int_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
@@ -108,9 +121,15 @@ _DSP = replace(_SCALAR, int_isa="dsp", int_bytes=2, four_step=8, int_mix=8, pair
 _KERNEL_SETS = {
     "scalar": _SCALAR,
     "soft": _SOFT,
-    "soft_rv32": replace(_WORDS, int_lanes=8, counts_zeros=False),
+    "soft_rv32": replace(_SOFT, int_isa="rv32", counts_zeros=False),
     "soft_narrow": replace(
-        _WORDS, int_isa="thumb", int_bytes=4, all_columns=True, wide_products=False, counts_zeros=False
+        _SOFT,
+        int_isa="thumb",
+        int_accumulators=1,
+        int_bytes=4,
+        all_columns=True,
+        wide_products=False,
+        counts_zeros=False,
     ),
     "serial": _SERIAL,
     "dsp": _DSP,

@@ -50,7 +50,7 @@ def soft_exp(kernels: KernelSet) -> SoftExp:
         most=_MOST,
         first_bits=f"0x{_bits(2.0**-8):08X}",
         last_bits=f"0x{_bits((_MOST + 0.5) * np.log(2) - 2.0**-6):08X}",
-        low_rows=[" ".join(f"{value}," for value in low[start : start + 10]) for start in range(0, len(low), 10)],
+        low_rows=[" ".join(f"{value}," for value in low[start : start + 8]) for start in range(0, len(low), 8)],
         log2e=str(round(float(numerics.LOG2E) * 2**14)),
         ln2_high=str(int(numerics.LN2_HIGH * 2**25)),
         half_ln2=str(int((np.log(2) / 2 - 2.0**-16) * 2**32)),

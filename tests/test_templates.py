@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from models import ODD, random_checkpoint, trained_vocabulary
 
 from llgen.codegen.context import CodegenContext, TokenizerWords
 from llgen.codegen.machine import MachineWords
-from llgen.codegen.pipeline import generate
+from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.render import environment
-from llgen.targets.schema import load_target
+from llgen.targets.schema import load_target, target_names
 
 ROOT = Path(str(files("llgen.templates")))
 TEMPLATES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.j2"))
@@ -66,6 +67,29 @@ def test_bare_package_names_are_never_imported():
         for path in (root / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"^\s*(import|from) (trainer|codegen|targets|templates)\b", text, re.MULTILINE), path
+
+
+# ------------------------------------------------------------------------------------------------------ line lengths
+
+
+@pytest.mark.parametrize("target", target_names())
+def test_lines_of_generated_c_are_no_longer_than_ours(target):
+    """With a name of three letters; texts of a vocabulary end where C's escapes let them."""
+    longest = 120
+    for scheme, cache, tied, prefill in [
+        ("f32", "f32", True, 1),
+        ("f32", "f32", False, 8),
+        ("q8", "q8", True, 1),
+        ("q4", "q8", False, 1),
+        ("q4", "q8", True, 8),
+    ]:
+        config = replace(ODD, tied=tied)
+        model = quantized(random_checkpoint(config), scheme, cache)
+        for trace in (False, True):
+            generation = generate(model, load_target(target), prefill=prefill, trace=trace)
+            for path, content in generation.files.items():
+                if path.endswith((".c", ".h")) and not path.endswith("_weights.c"):
+                    assert [line for line in content.decode().splitlines() if len(line) > longest] == [], path
 
 
 # ------------------------------------------------------------------------------------------------------------ golden

@@ -31,7 +31,10 @@ V_INLINE v_f32 v_times_pow2(v_f32 a, v_f32 n)
 }
 
 /* Whole numbers, rounded to the nearest floats */
-V_INLINE v_f32 v_whole(const int32_t *from) { return _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)from)); }
+V_INLINE v_f32 v_whole(const int32_t *from)
+{
+    return _mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i *)(const void *)from));
+}
 
 /* The largest of a vector */
 V_INLINE float v_largest(v_f32 a)

@@ -34,7 +34,8 @@ V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
 V_INLINE void i_store(int32_t *to, i_acc sum)
 {
     __m128 low = _mm_castsi128_ps(sum.low), high = _mm_castsi128_ps(sum.high);
-    __m128i even = _mm_castps_si128(_mm_shuffle_ps(low, high, 0x88)), odd = _mm_castps_si128(_mm_shuffle_ps(low, high, 0xDD));
+    __m128i even = _mm_castps_si128(_mm_shuffle_ps(low, high, 0x88));
+    __m128i odd = _mm_castps_si128(_mm_shuffle_ps(low, high, 0xDD));
     _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(even, odd));
 }
 

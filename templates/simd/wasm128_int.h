@@ -27,7 +27,8 @@ V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
 
 V_INLINE void i_store(int32_t *to, i_acc sum)
 {
-    v128_t even = wasm_i32x4_shuffle(sum.low, sum.high, 0, 2, 4, 6), odd = wasm_i32x4_shuffle(sum.low, sum.high, 1, 3, 5, 7);
+    v128_t even = wasm_i32x4_shuffle(sum.low, sum.high, 0, 2, 4, 6);
+    v128_t odd = wasm_i32x4_shuffle(sum.low, sum.high, 1, 3, 5, 7);
     wasm_v128_store(to, wasm_i32x4_add(even, odd));
 }
 

@@ -13,11 +13,14 @@ from llgen.codegen.pipeline import quantized
 MOST = {
     ("cortex_m4f", "q8"): 450_000,
     ("cortex_m4f", "q4"): 555_000,
-    ("cortex_m3", "q8"): 1_950_000,
-    ("riscv32_imac", "q8"): 2_390_000,
-    ("riscv32_imac", "q4"): 2_300_000,
-    ("cortex_m0plus", "q8"): 3_200_000,
-    ("cortex_m0plus", "q4"): 3_450_000,
+    ("cortex_m4f", "f32"): 1_105_000,
+    ("cortex_m55", "q8"): 155_000,
+    ("cortex_m3", "q8"): 1_755_000,
+    ("cortex_m3", "q4"): 1_750_000,
+    ("riscv32_imac", "q8"): 2_195_000,
+    ("riscv32_imac", "q4"): 2_215_000,
+    ("cortex_m0plus", "q8"): 3_015_000,
+    ("cortex_m0plus", "q4"): 3_405_000,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ HOSTED = [name for name in target_names() if load_target(name).runner and load_t
 # Kernels made for bare machines, in plain C: the machine at hand runs them as well.
 ELSEWHERE = ["soft", "soft_rv32", "serial"]
 BLOCK = 15  # positions: each width of tile has a turn
-WIDEST = 1100  # columns: more than the 512 that the DSP kernel sums up before it takes rows apart
+WIDEST = 1100  # columns: more than are summed up before rows that share a word are taken apart
+SHORT = 256  # columns: as many as three sums hold of the four rows of a word
 
 # Reads products as [4 bits?, blocks, columns, bytes of weights] and arrays, and writes the results.
 READER = """
@@ -76,13 +78,13 @@ A_BLOCK = """
 """
 
 
-def compiled(target: Target, folder: Path, prefill: int) -> tuple[KernelSet, list[str]]:
+def compiled(target: Target, folder: Path, prefill: int, widest: int) -> tuple[KernelSet, list[str]]:
     """The harness around a model of 4 bits; returns the kernels and the command that starts it."""
-    config = ODD.__class__(**{**ODD.__dict__, "hidden_dim": WIDEST})
+    config = replace(ODD, hidden_dim=widest)
     generation = generate(quantized(random_checkpoint(config), "q4", "q8"), target, prefill=prefill)
     write_files(generation, folder)
     (folder / "harness.c").write_text(
-        READER % {"widest": WIDEST, "prefill": prefill, "product": ONE_POSITION if prefill == 1 else A_BLOCK}
+        READER % {"widest": widest, "prefill": prefill, "product": ONE_POSITION if prefill == 1 else A_BLOCK}
     )
     sources = [source for source in generation.model_sources if source != "odd_forward.c"]
     flags = [*NUMERIC_FLAGS, *compile_flags(target), "-O2", "-fno-sanitize=undefined"]
@@ -118,6 +120,7 @@ def matrices(generator: np.random.Generator, rows: int, columns: int) -> list[In
             (generator.integers(low, high, (rows, columns), endpoint=True), some),
             (np.where(generator.random((rows, columns)) < 0.5, low, high), most),
             (np.full((rows, columns), low), most),
+            (np.full((rows, columns), high), most),
         ]:
             found.append(IntMatrix(integers.astype(np.int8), scales, multipliers if bits == 4 else None))
     return found
@@ -138,11 +141,14 @@ def packed(matrix: IntMatrix, x: np.ndarray, kernels: KernelSet) -> bytes:
     return head + weights + scales + x.astype("<f4").tobytes() + multipliers
 
 
-def check(target: Target, folder: Path, prefill: int) -> None:
-    kernels, words = compiled(target, folder, prefill)
+SHAPES = [(1, 1), (3, 6), (5, 31), (4, 64), (33, 36), (7, 172), (70, 97), (9, 256), (4, 257), (9, 513), (2, WIDEST)]
+
+
+def check(target: Target, folder: Path, prefill: int, widest: int = WIDEST) -> None:
+    kernels, words = compiled(target, folder, prefill, widest)
     generator = np.random.default_rng(7)
     asked, expected = [], []
-    for rows, columns in [(1, 1), (3, 6), (5, 31), (4, 64), (33, 36), (7, 172), (70, 97), (9, 513), (2, WIDEST)]:
+    for rows, columns in [shape for shape in SHAPES if shape[1] <= widest]:
         for matrix in matrices(generator, rows, columns):
             for x in vectors(generator, columns):
                 asked.append(packed(matrix, x, kernels))
@@ -168,10 +174,15 @@ def test_kernels_of_bare_machines_equal_numpy_on_this_one(isa, prefill, tmp_path
     check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path, prefill)
 
 
-@pytest.mark.parametrize("prefill", [1, BLOCK])
-def test_the_kernels_of_cortex_m0plus_equal_numpy_on_an_arm(prefill, runnable, tmp_path):
+@pytest.mark.parametrize("isa", ["soft", "soft_rv32"])
+def test_words_of_four_short_rows_equal_numpy(isa, tmp_path):
+    check(load_target("generic").model_copy(update={"isa": (isa,)}), tmp_path, 1, SHORT)
+
+
+@pytest.mark.parametrize(("prefill", "widest"), [(1, WIDEST), (BLOCK, WIDEST), (1, SHORT)])
+def test_the_kernels_of_cortex_m0plus_equal_numpy_on_an_arm(prefill, widest, runnable, tmp_path):
     """Its assembly is that of any ARM."""
-    check(runnable("armv7").model_copy(update={"isa": ("soft_narrow",)}), tmp_path, prefill)
+    check(runnable("armv7").model_copy(update={"isa": ("soft_narrow",)}), tmp_path, prefill, widest)
 
 
 @pytest.mark.parametrize("prefill", [1, BLOCK])
