@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from llgen.targets.schema import Target
 
@@ -91,11 +95,43 @@ def build_cached(model: QuantModel, target: Target, progress: Progress = lambda 
     """As build, into the cache directory, and only when neither model, target nor llgen have changed since."""
     key = _key(*_identity(model), model.name, target.model_dump_json())
     directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
-    manifest = read_manifest(directory) if directory.is_dir() else None
-    if manifest is not None and holds_program(directory, manifest):
-        artifact = Artifact(directory / manifest["artifact"], target)
-        return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
-    return build(model, target, directory, prefix=_safe_prefix(model.name), progress=progress)
+    found = _found(directory, target)
+    if found is not None:
+        return found
+    with locked(directory, progress):
+        found = _found(directory, target)  # another llgen may have made it meanwhile
+        if found is not None:
+            return found
+        shutil.rmtree(directory, ignore_errors=True)  # what a kill has left there
+        return build(model, target, directory, prefix=_safe_prefix(model.name), progress=progress)
+
+
+def _found(directory: Path, target: Target) -> Build | None:
+    """A complete build of the cache; None when there is none."""
+    try:
+        manifest = read_manifest(directory)
+    except LlgenError:
+        return None
+    if manifest is None or not holds_program(directory, manifest):
+        return None
+    artifact = Artifact(directory / manifest["artifact"], target)
+    return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
+
+
+@contextmanager
+def locked(directory: Path, progress: Progress) -> Iterator[None]:
+    """Be the only llgen that writes a folder of the cache; the system takes the lock from a process that dies."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.with_name(f"{directory.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress("waiting for another llgen, which builds the same")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _identity(model: QuantModel) -> tuple[str, ...]:

@@ -110,4 +110,5 @@ def _spell(rows: npt.NDArray[np.uint8]) -> bytes:
     cells[:, 1:-1] = _SPELLINGS[rows + np.where(digit_follows, np.uint16(256), np.uint16(0))]
     cells[:, -1] = _CLOSES
     characters = cells.view(np.uint8)
-    return characters[characters != 0].tobytes()
+    spelt: bytes = characters[characters != 0].tobytes()
+    return spelt
