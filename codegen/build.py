@@ -29,6 +29,7 @@ from .pipeline import Generation, generate
 from .quantize import QuantModel
 from .reference import Trace, selftest
 from .toolchain import Artifact, cache_directory, compile_objects, first_use, link
+from .tuning import Values
 from .write import MANIFEST, current_manifest, file_sha256, holds_program, read_manifest, write
 
 DIGEST_POSITIONS = 64
@@ -59,22 +60,24 @@ def build(
     *,
     prefix: str | None = None,
     prefill: int | None = None,
+    tuning: Values | None = None,
     progress: Progress = lambda what: None,
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
 
-    `prefill` is how many positions are evaluated together, None what suits the target.
+    `prefill` is how many positions are evaluated together, None what suits the target; `tuning` other sizes than the
+    usual ones.
 
     Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
     promises.
     """
     progress("generating C")
-    generation = generate(source, target, prefix=prefix, prefill=prefill)
+    generation = generate(source, target, prefix=prefix, prefill=prefill, tuning=tuning)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
     expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
     artifact_name = generation.context.artifact
-    facts = _facts(generation, target, expected)
+    facts = _facts(generation, target, expected, tuning)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
     manifest = current_manifest(generation.files, directory, facts)
     if manifest is not None:
@@ -86,14 +89,17 @@ def build(
         objects = compile_objects(directory, generation.sources, target, Path(temporary))
         measurement = measure(objects[: len(generation.model_sources)])
         artifact = link(objects, target, directory / artifact_name)
-    facts |= _measured(generation, measurement) | {"artifact_sha256": file_sha256(artifact.path)}
+    facts |= measured(generation, measurement) | {"artifact_sha256": file_sha256(artifact.path)}
     written += write(generation.files, directory, facts, artifact_name)
     return Build(directory, artifact, facts, files_and_manifest, tuple(sorted(set(written))))
 
 
-def build_cached(model: QuantModel, target: Target, progress: Progress = lambda what: None) -> Build:
-    """As build, into the cache directory, and only when neither model, target nor llgen have changed since."""
-    key = _key(*_identity(model), model.name, target.model_dump_json())
+def build_cached(
+    model: QuantModel, target: Target, progress: Progress = lambda what: None, *, tuning: Values | None = None
+) -> Build:
+    """As build, into the cache directory, and only when neither model, target, tuning nor llgen have changed since."""
+    sizes = [] if tuning is None else [tuning.model_dump_json()]
+    key = build_key(model, target, model.name, *sizes)
     directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
     found = _found(directory, target)
     if found is not None:
@@ -103,7 +109,12 @@ def build_cached(model: QuantModel, target: Target, progress: Progress = lambda 
         if found is not None:
             return found
         shutil.rmtree(directory, ignore_errors=True)  # what a kill has left there
-        return build(model, target, directory, prefix=_safe_prefix(model.name), progress=progress)
+        return build(model, target, directory, prefix=_safe_prefix(model.name), tuning=tuning, progress=progress)
+
+
+def build_key(model: QuantModel, target: Target, *more: str) -> str:
+    """A hash of all that decides a program: the model's numbers, the target, llgen itself, and `more`."""
+    return _key(*_identity(model), *more, target.model_dump_json())
 
 
 def _found(directory: Path, target: Target) -> Build | None:
@@ -168,7 +179,7 @@ def _facts_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name not in ("files", "artifact")}
 
 
-def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str, Any]:
+def _facts(generation: Generation, target: Target, expected: Trace, tuning: Values | None) -> dict[str, Any]:
     return {
         "llgen": __version__,
         "model": generation.model.name,
@@ -179,6 +190,7 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
         "context": generation.model.context,
         "isa": generation.kernels.isa,
         "prefill": generation.memory.positions,
+        "tuning": None if tuning is None else tuning.given(),
         "digest": expected.digest_hex,
         "digest_positions": len(expected.tokens),
         "ram_bytes": generation.memory.ram_bytes,
@@ -186,7 +198,11 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
     }
 
 
-def _measured(generation: Generation, measurement: Measurement | None) -> dict[str, Any]:
+def measured(generation: Generation, measurement: Measurement | None) -> dict[str, Any]:
+    """Bytes of flash, code and stack; what was not measured is None.
+
+    Raises LlgenError when the model holds writable globals, or needs more stack than its header promises.
+    """
     if measurement is None:  # no ELF: the plan's numbers stand alone
         return {"flash_bytes": generation.memory.rodata_bytes, "code_bytes": None, "stack_bytes": None}
     if measurement.writable:

@@ -28,7 +28,9 @@ class Report:
     notes: tuple[str, ...]
     """What was left out, and why."""
     yardstick: str | None
-    """How the yardstick was compiled."""
+    """How the yardstick was compiled, and which vectors it uses."""
+    all_fit: bool
+    """The model fits every target that was asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `llgen bench --json`."""
@@ -53,11 +55,14 @@ def benchmark(
 
     Time in an emulator says nothing of the machine it stands for: programs for such targets are counted alone.
     """
-    programs = build_programs(subject, asked, progress)
+    programs, misfits = build_programs(subject, asked, progress)
+    if not programs:
+        raise misfits[0]
     counted, notes = count_programs(subject, asked, programs, counts, progress)
+    notes = [*(f"left out: {misfit.message.splitlines()[0]}" for misfit in misfits), *notes]
     timed = [program for program in programs if keeps_time(program.built.artifact.target)]
     if not timed:
-        return Report(subject, asked, asked.targets[0].name, (), tuple(counted), tuple(notes), None)
+        return Report(subject, asked, asked.targets[0].name, (), tuple(counted), tuple(notes), None, not misfits)
     disturbance = busy()
     with lineup(subject, asked, timed, progress) as engines:
         results = run_rounds(engines.engines, rounds, progress)
@@ -69,4 +74,5 @@ def benchmark(
         tuple(counted),
         (*engines.notes, *disturbance, *notes),
         engines.yardstick,
+        not misfits,
     )
