@@ -41,6 +41,8 @@ class Asked:
     """Tokens of the prompt; 0: prefill is not measured."""
     tunings: tuple[Path, ...] = ()
     """Files of tunings; each is measured beside the usual sizes of the program that it is for."""
+    profile: bool = False
+    """Instructions by function are wanted, too."""
     yardstick: Literal["native", "target"] = "native"
     """Compiled for the processor at hand, or for the vector instructions of the one target."""
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from llgen.codegen.bench.benchmark import Report, benchmark
 from llgen.codegen.bench.lineup import RIVALS, Asked
+from llgen.codegen.bench.profiles import Profile
 from llgen.codegen.bench.shapes import SHAPES
 from llgen.codegen.bench.subject import Subject, subject_of_directory, subject_of_shape
 from llgen.codegen.errors import ExitCode, UsageError
@@ -42,6 +43,7 @@ _PREFILL = 128
 @click.option(
     "--instructions/--no-instructions", "counts", default=None, help="Count them.  [default: where that is quick]"
 )
+@click.option("--profile", is_flag=True, help="Also say which functions a token's instructions go to.")
 @click.option(
     "--yardstick",
     type=click.Choice(("native", "target")),
@@ -70,6 +72,7 @@ def command(
     prefill: int | None,
     rounds: int,
     counts: bool | None,
+    profile: bool,
     yardstick: Literal["native", "target"],
     tunings: tuple[Path, ...],
     context: int | None,
@@ -98,6 +101,7 @@ def command(
         positions=positions,
         prefill=min(_PREFILL, subject.context) if prefill is None else prefill,
         tunings=tunings,
+        profile=profile,
         yardstick=yardstick,
     )
     with spinner("building") as progress:
@@ -165,10 +169,23 @@ def _show(report: Report) -> None:
             )
         console.print(table)
         say(f"{report.subject.name}: {report.subject.products:,} weights are multiplied for a token")
+    for profile in report.profiles:
+        _show_profile(profile)
+
+
+def _show_profile(profile: Profile) -> None:
+    """Functions that take at least a two-hundredth."""
+    total = sum(profile.functions.values())
+    table = _table("function", "instructions a token", "share")
+    for name, count in profile.functions.items():
+        if count >= total / 200:
+            table.add_row(name, f"{count:,.0f}", f"{count / total:.1%}")
+    say(f"{profile.program.title}, {profile.program.scheme}, decode {profile.positions}")
+    Console(stderr=True).print(table)
 
 
 def _table(*columns: str) -> Table:
     table = Table(*columns, box=None)
-    for column in table.columns[-3:]:
+    for column in table.columns[-min(3, len(columns) - 1) :]:
         column.justify = "right"
     return table
