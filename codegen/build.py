@@ -61,12 +61,13 @@ def build(
     prefix: str | None = None,
     prefill: int | None = None,
     tuning: Values | None = None,
+    digest_positions: int = DIGEST_POSITIONS,
     progress: Progress = lambda what: None,
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
 
     `prefill` is how many positions are evaluated together, None what suits the target; `tuning` other sizes than the
-    usual ones.
+    usual ones; `digest_positions` how many positions the digest covers, where the context has as many.
 
     Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
     promises.
@@ -75,7 +76,7 @@ def build(
     generation = generate(source, target, prefix=prefix, prefill=prefill, tuning=tuning)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
-    expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
+    expected = expected_trace(generation.model, min(digest_positions, generation.model.context))
     artifact_name = generation.context.artifact
     facts = _facts(generation, target, expected, tuning)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
@@ -95,11 +96,16 @@ def build(
 
 
 def build_cached(
-    model: QuantModel, target: Target, progress: Progress = lambda what: None, *, tuning: Values | None = None
+    model: QuantModel,
+    target: Target,
+    progress: Progress = lambda what: None,
+    *,
+    tuning: Values | None = None,
+    digest_positions: int = DIGEST_POSITIONS,
 ) -> Build:
     """As build, into the cache directory, and only when neither model, target, tuning nor llgen have changed since."""
     sizes = [] if tuning is None else [tuning.model_dump_json()]
-    key = build_key(model, target, model.name, *sizes)
+    key = build_key(model, target, model.name, str(digest_positions), *sizes)
     directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
     found = _found(directory, target)
     if found is not None:
@@ -109,7 +115,15 @@ def build_cached(
         if found is not None:
             return found
         shutil.rmtree(directory, ignore_errors=True)  # what a kill has left there
-        return build(model, target, directory, prefix=_safe_prefix(model.name), tuning=tuning, progress=progress)
+        return build(
+            model,
+            target,
+            directory,
+            prefix=_safe_prefix(model.name),
+            tuning=tuning,
+            digest_positions=digest_positions,
+            progress=progress,
+        )
 
 
 def build_key(model: QuantModel, target: Target, *more: str) -> str:

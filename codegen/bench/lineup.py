@@ -78,6 +78,7 @@ def build_programs(
     """
     programs: list[Program] = []
     misfits: list[LlgenError] = []
+    count = subject.digest_positions
     tunings = {path: load_tuning(path).purpose for path in asked.tunings}
     for scheme in asked.schemes:
         progress(f"making the model in {scheme}")
@@ -86,9 +87,10 @@ def build_programs(
             tell = _labelled(progress, f"{scheme} for {target.name}")
             mine = [path for path, made in tunings.items() if (made.target, made.scheme) == (target.name, scheme)]
             try:
-                programs.append(Program(scheme, model.kv, build_cached(model, target, tell)))
+                programs.append(Program(scheme, model.kv, build_cached(model, target, tell, digest_positions=count)))
                 for path in mine:
-                    built = build_cached(model, target, tell, tuning=read_values(path, model, target))
+                    sizes = read_values(path, model, target)
+                    built = build_cached(model, target, tell, tuning=sizes, digest_positions=count)
                     programs.append(Program(scheme, model.kv, built, str(path)))
             except LlgenError as error:
                 if error.exit_code != ExitCode.DOES_NOT_FIT or len(asked.targets) == 1:

@@ -196,6 +196,12 @@ def test_random_weights_are_the_same_each_time() -> None:
     assert 0.9 < spread < 1.1
 
 
+def test_random_weights_need_no_long_digest(odd: Path) -> None:
+    """The reference takes seconds for a position of 110 million parameters."""
+    assert subject.subject_of_shape("260k", None, None).digest_positions == 4
+    assert subject.subject_of_directory(odd, None, None).digest_positions == 64
+
+
 def test_shapes_have_the_numbers_of_parameters_that_name_them() -> None:
     counts = {name: config.parameter_count for name, config in SHAPES.items()}
     assert counts == {"260k": 260_032, "15m": 15_191_712, "42m": 41_689_600, "110m": 109_529_856}
