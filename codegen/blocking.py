@@ -33,11 +33,6 @@ def positions_of_block(model: QuantModel, kernels: KernelSet, target: Target, as
     return min(_HOST_POSITIONS, model.context)
 
 
-LEAST_PARALLEL = 1 << 16
-"""Products of a weight and an element below which work is not divided: they take about
-a microsecond, as handing them over does."""
-
-
 def has_threads(target: Target, positions: int) -> bool:
     """Whether a program for the target may have threads: POSIX's, for C11's own are missing in places."""
     triple = target.compiler.triple or ""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from llgen.targets.schema import Target
 
@@ -24,6 +28,7 @@ from .pipeline import Generation, generate
 from .quantize import QuantModel
 from .reference import Trace, selftest
 from .toolchain import Artifact, cache_directory, compile_objects, first_use, link
+from .tuning import Values
 from .write import MANIFEST, current_manifest, file_sha256, holds_program, read_manifest, write
 
 DIGEST_POSITIONS = 64
@@ -54,22 +59,25 @@ def build(
     *,
     prefix: str | None = None,
     prefill: int | None = None,
+    tuning: Values | None = None,
+    digest_positions: int = DIGEST_POSITIONS,
     progress: Progress = lambda what: None,
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
 
-    `prefill` is how many positions are evaluated together, None what suits the target.
+    `prefill` is how many positions are evaluated together, None what suits the target; `tuning` other sizes than the
+    usual ones; `digest_positions` how many positions the digest covers, where the context has as many.
 
     Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
     promises.
     """
     progress("generating C")
-    generation = generate(source, target, prefix=prefix, prefill=prefill)
+    generation = generate(source, target, prefix=prefix, prefill=prefill, tuning=tuning)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
-    expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
+    expected = expected_trace(generation.model, min(digest_positions, generation.model.context))
     artifact_name = generation.context.artifact
-    facts = _facts(generation, target, expected)
+    facts = _facts(generation, target, expected, tuning)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
     manifest = current_manifest(generation.files, directory, facts)
     if manifest is not None:
@@ -81,20 +89,73 @@ def build(
         objects = compile_objects(directory, generation.sources, target, Path(temporary))
         measurement = measure(objects[: len(generation.model_sources)])
         artifact = link(objects, target, directory / artifact_name)
-    facts |= _measured(generation, measurement) | {"artifact_sha256": file_sha256(artifact.path)}
+    facts |= measured(generation, measurement) | {"artifact_sha256": file_sha256(artifact.path)}
     written += write(generation.files, directory, facts, artifact_name)
     return Build(directory, artifact, facts, files_and_manifest, tuple(sorted(set(written))))
 
 
-def build_cached(model: QuantModel, target: Target, progress: Progress = lambda what: None) -> Build:
-    """As build, into the cache directory, and only when neither model, target nor llgen have changed since."""
-    key = _key(*_identity(model), model.name, target.model_dump_json())
+def build_cached(
+    model: QuantModel,
+    target: Target,
+    progress: Progress = lambda what: None,
+    *,
+    tuning: Values | None = None,
+    digest_positions: int = DIGEST_POSITIONS,
+) -> Build:
+    """As build, into the cache directory, and only when neither model, target, tuning nor llgen have changed since."""
+    sizes = [] if tuning is None else [tuning.model_dump_json()]
+    key = build_key(model, target, model.name, str(digest_positions), *sizes)
     directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
-    manifest = read_manifest(directory) if directory.is_dir() else None
-    if manifest is not None and holds_program(directory, manifest):
-        artifact = Artifact(directory / manifest["artifact"], target)
-        return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
-    return build(model, target, directory, prefix=_safe_prefix(model.name), progress=progress)
+    found = _found(directory, target)
+    if found is not None:
+        return found
+    with locked(directory, progress):
+        found = _found(directory, target)  # another llgen may have made it meanwhile
+        if found is not None:
+            return found
+        shutil.rmtree(directory, ignore_errors=True)  # what a kill has left there
+        return build(
+            model,
+            target,
+            directory,
+            prefix=_safe_prefix(model.name),
+            tuning=tuning,
+            digest_positions=digest_positions,
+            progress=progress,
+        )
+
+
+def build_key(model: QuantModel, target: Target, *more: str) -> str:
+    """A hash of all that decides a program: the model's numbers, the target, llgen itself, and `more`."""
+    return _key(*_identity(model), *more, target.model_dump_json())
+
+
+def _found(directory: Path, target: Target) -> Build | None:
+    """A complete build of the cache; None when there is none."""
+    try:
+        manifest = read_manifest(directory)
+    except LlgenError:
+        return None
+    if manifest is None or not holds_program(directory, manifest):
+        return None
+    artifact = Artifact(directory / manifest["artifact"], target)
+    return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
+
+
+@contextmanager
+def locked(directory: Path, progress: Progress) -> Iterator[None]:
+    """Be the only llgen that writes a folder of the cache; the system takes the lock from a process that dies."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(directory.with_name(f"{directory.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress("waiting for another llgen, which builds the same")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _identity(model: QuantModel) -> tuple[str, ...]:
@@ -131,7 +192,7 @@ def _facts_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name not in ("files", "artifact")}
 
 
-def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str, Any]:
+def _facts(generation: Generation, target: Target, expected: Trace, tuning: Values | None) -> dict[str, Any]:
     return {
         "llgen": __version__,
         "model": generation.model.name,
@@ -142,6 +203,7 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
         "context": generation.model.context,
         "isa": generation.kernels.isa,
         "prefill": generation.memory.positions,
+        "tuning": None if tuning is None else tuning.given(),
         "digest": expected.digest_hex,
         "digest_positions": len(expected.tokens),
         "ram_bytes": generation.memory.ram_bytes,
@@ -149,7 +211,11 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
     }
 
 
-def _measured(generation: Generation, measurement: Measurement | None) -> dict[str, Any]:
+def measured(generation: Generation, measurement: Measurement | None) -> dict[str, Any]:
+    """Bytes of flash, code and stack; what was not measured is None.
+
+    Raises LlgenError when the model holds writable globals, or needs more stack than its header promises.
+    """
     if measurement is None:  # no ELF: the plan's numbers stand alone
         return {"flash_bytes": generation.memory.rodata_bytes, "code_bytes": None, "stack_bytes": None}
     if measurement.writable:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from llgen.targets.schema import Target
 
 from . import __version__, literals, numerics
-from .blocking import LEAST_PARALLEL
 from .kernels import KernelSet, Tile
 from .machine import (
     MachineWords,
@@ -440,7 +439,7 @@ def _block_constants(block: BlockPlan, model: QuantModel, kernels: KernelSet) ->
         "SCORES": block.scores,
     }
     if block.threads:
-        constants["LEAST_PARALLEL"] = LEAST_PARALLEL
+        constants["LEAST_PARALLEL"] = kernels.least_parallel
     if model.is_integer:
         constants["OPERAND"] = block.operand
     if model.kv == "q8":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -22,8 +23,10 @@ from typing import Literal
 
 from elftools.elf.elffile import ELFFile
 
+from llgen.targets.schema import Runner, Target
+
 from .errors import LlgenError
-from .runner import BENCH_OPTIONS, command
+from .runner import BENCH_OPTIONS, command, missing_emulator
 from .toolchain import Artifact, cache_directory, host_cc, run_tool
 
 
@@ -56,11 +59,13 @@ def instructions_per_token(
 def profile(artifact: Artifact, positions: int) -> dict[str, float]:
     """Instructions of a token by function, most first: the mean over the positions 0 to `positions` - 1.
 
-    Empty where no QEMU runs the program, or where the program keeps no names. Raises LlgenError when it fails.
+    Empty where no QEMU runs the program (`unprofiled` says why), or where the program keeps no names.
+    Raises LlgenError when it fails.
     """
-    runner = artifact.target.runner
-    if runner is None or runner.counter not in ("icount", "plugin"):
+    runner = _profiler(artifact.target)
+    if runner is None or unprofiled(artifact.target):
         return {}
+    artifact = Artifact(artifact.path, artifact.target.model_copy(update={"runner": runner}))
     addresses, names = _functions(artifact)
     if not names:
         return {}
@@ -74,6 +79,22 @@ def profile(artifact: Artifact, positions: int) -> dict[str, float]:
             name = names[at] if at >= 0 else "?"
             found[name] = found.get(name, 0.0) + sign * int(instructions) / positions
     return {name: count for name, count in sorted(found.items(), key=lambda item: -item[1]) if count >= 1.0}
+
+
+def unprofiled(target: Target) -> str | None:
+    """Why there is no profile of programs for a target; None when there is one."""
+    runner = _profiler(target)
+    if runner is None:
+        return f"no profile: no QEMU runs programs for '{target.name}'"
+    return missing_emulator(target.model_copy(update={"runner": runner}))
+
+
+def _profiler(target: Target) -> Runner | None:
+    """The QEMU that a profile is made by: the target's own, or for a PC's programs one that emulates a PC."""
+    runner = target.runner
+    if runner is not None and runner.counter == "callgrind" and platform.machine().lower() in ("x86_64", "amd64"):
+        return Runner(argv=("qemu-x86_64", "-cpu", "max", "{artifact}"), package="qemu-user", counter="plugin")
+    return runner if runner is not None and runner.counter in ("icount", "plugin") else None
 
 
 def _functions(artifact: Artifact) -> tuple[list[int], list[str]]:

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 from .errors import LlgenError
 from .matrix import GROUP
 
+LEAST_PARALLEL = 1 << 16
+"""Products of a weight and an element below which work is not divided: they take about
+a microsecond, as handing them over does."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -73,6 +77,8 @@ class KernelSet:
     """Those of several positions multiply vectors of 16 bits, kept besides those of `int_bytes`."""
     four_tiles: tuple[Tile, ...] = (Tile(2, 2), Tile(1, 4))
     """Of 4-bit matrices."""
+    least_parallel: int = LEAST_PARALLEL
+    """Products below which work is not divided among threads."""
 
     def block_rows(self, integer: bool) -> int:
         """Output rows whose weights are stored side by side."""

@@ -69,9 +69,13 @@ def compile_flags(target: Target) -> tuple[str, ...]:
     return (*(() if target.stdio == "hosted" else FREESTANDING_FLAGS), *target.compiler.cflags)
 
 
-def link_flags(target: Target) -> tuple[str, ...]:
-    """The flags that make a program of objects, in the folder of the generated files."""
-    return (*_LINK_FLAGS[target.stdio], *target.compiler.ldflags)
+def link_flags(target: Target, *, names: bool = False) -> tuple[str, ...]:
+    """The flags that make a program of objects, in the folder of the generated files.
+
+    With `names` a program keeps those of its functions, and stands in memory where they say.
+    """
+    flags = tuple("-no-pie" if flag == "-s" and names else flag for flag in _LINK_FLAGS[target.stdio])
+    return (*flags, *target.compiler.ldflags)
 
 
 def makefile_link_flags(target: Target) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from .quantize import QuantModel
 from .reference import Reference, Trace
 from .runner import run_program
 from .toolchain import compile_objects, link
+from .tuning import Values
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ def first_token_difference(expected: Trace, found: Trace) -> str | None:
     return None
 
 
-def first_divergence(model: QuantModel, target: Target, positions: int) -> Divergence | None:
+def first_divergence(
+    model: QuantModel, target: Target, positions: int, tuning: Values | None = None
+) -> Divergence | None:
     """Build the program once more with every intermediate written out, and find the first that differs.
 
     None when all are equal, so that the fault lies in the release alone.
     """
-    generation = generate(model, target, trace=True)
+    generation = generate(model, target, tuning=tuning, trace=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path, content in generation.files.items():

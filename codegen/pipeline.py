@@ -20,6 +20,7 @@ from .render import FileSet, render, weights_paths
 from .spec import lower
 from .tokenizer_tables import TokenizerTables, tabulate
 from .toolchain import NUMERIC_FLAGS
+from .tuning import Values, tuned
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,19 @@ def generate(
     *,
     prefix: str | None = None,
     prefill: int | None = None,
+    tuning: Values | None = None,
     trace: bool = False,
 ) -> Generation:
     """Run all pure stages; touches no disk. A checkpoint is built as it is, in float32.
 
-    `prefill` is how many positions are evaluated together; None chooses (`positions_of_block`, which says what it
-    raises).
+    `prefill` is how many positions are evaluated together; None leaves it to the tuning, and without one to
+    `positions_of_block`, which says what it raises. `tuned` says what a tuning raises.
     """
     model = source if isinstance(source, QuantModel) else quantized(source)
-    kernels = select(target.isa)
+    tuning = tuning or Values()
+    kernels = tuned(select(target.isa), tuning)
     tables = None if model.vocabulary is None else tabulate(model.vocabulary)
-    positions = positions_of_block(model, kernels, target, prefill)
+    positions = positions_of_block(model, kernels, target, tuning.prefill if prefill is None else prefill)
     threads = has_threads(target, positions)
     memory = plan(model, kernels, 0 if tables is None else tables.size, positions, threads=threads)
     packed = pack(model, kernels)

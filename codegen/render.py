@@ -104,12 +104,15 @@ def _weights_files(words: Mapping[str, object], prefix: str, tensors: Sequence[P
     result = {}
     for path, group in zip(weights_paths(prefix, tensors), _groups(tensors), strict=True):
         title = f"the weights {', '.join(tensor.name for tensor in group)}"
-        parts = [template.render(words, weights_title=title)]
+        parts = [template.render(words, weights_title=title).encode("ascii")]
         for tensor in group:
             # Outside of Jinja, for these are megabytes.
-            parts.append(f"/* {tensor.shape} */\n")
-            parts.append(f"_Alignas(64) const union {prefix}_{tensor.name} {prefix}_{tensor.name} = {{\n")
-            parts.append("\n".join(literals.string_rows(tensor.data, row=256)))
-            parts.append("\n};\n\n")
-        result[path] = "".join(parts)[:-1].encode("ascii")
+            parts.append(
+                f"/* {tensor.shape} */\n"
+                f"_Alignas(64) const union {prefix}_{tensor.name} {prefix}_{tensor.name} = {{\n".encode("ascii")
+            )
+            parts.append(literals.string_lines(tensor.data, row=256))
+            parts.append(b"};\n\n")
+        parts[-1] = b"};\n"
+        result[path] = b"".join(parts)
     return result

@@ -109,13 +109,23 @@ def compile_objects(
     return objects
 
 
-def link(objects: Sequence[Path], target: Target, output: Path, compiler: Sequence[str] | None = None) -> Artifact:
-    """Link objects into a program, which replaces `output` when it is complete; a linker script stands beside it."""
+def link(
+    objects: Sequence[Path],
+    target: Target,
+    output: Path,
+    compiler: Sequence[str] | None = None,
+    *,
+    names: bool = False,
+) -> Artifact:
+    """Link objects into a program, which replaces `output` when it is complete; a linker script stands beside it.
+
+    With `names` it keeps those of its functions.
+    """
     libraries = () if compiler is None else target.compiler.gcc_libraries
     if compiler is None:
         compiler = zig_cc(target)
     temporary = unfinished(output).resolve()
-    command = [*compiler, "-o", str(temporary), *map(str, objects), *link_flags(target), *libraries]
+    command = [*compiler, "-o", str(temporary), *map(str, objects), *link_flags(target, names=names), *libraries]
     try:
         run_tool(command, output.parent)
         temporary.replace(output)

@@ -15,6 +15,7 @@ from .parity import first_divergence, first_token_difference
 from .quantize import QuantModel
 from .reference import Trace
 from .runner import missing_emulator, run_selftest
+from .tuning import Values
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,27 @@ class Verdict:
     """Positions that it was built for."""
     positions: int | None = None
     """Positions that were compared."""
+    fits: bool = True
+    """False: the target's memory is too small; `skipped` says by how much."""
     error: str | None = None
     """Why building or running failed, where it should not have."""
 
 
-def verify(model: QuantModel, target: Target, positions: int, *, counts: bool, progress: Progress) -> Verdict:
+def verify(
+    model: QuantModel,
+    target: Target,
+    positions: int,
+    *,
+    counts: bool,
+    progress: Progress,
+    tuning: Values | None = None,
+) -> Verdict:
     """Compare a target with the reference, bit for bit; `counts` asks for instructions, too.
 
     Raises LlgenError when building or running fails.
     """
     positions = min(positions, model.context)
-    built = build_cached(model, target, progress)
+    built = build_cached(model, target, progress, tuning=tuning)
     facts = {
         "target": target.name,
         "flash_bytes": built.facts["flash_bytes"],
@@ -62,24 +73,30 @@ def verify(model: QuantModel, target: Target, positions: int, *, counts: bool, p
     facts |= {"digest": found.digest_hex, "equal": found == expected, "positions": positions}
     if found != expected:
         progress("looking for the first difference")
-        return Verdict(**facts, first_difference=_difference(model, target, expected, found))
+        return Verdict(**facts, first_difference=_difference(model, target, expected, found, tuning))
     if counts:
         progress(f"counting instructions on {target.name}")
         facts["instructions_per_token"] = instructions_per_token(built.artifact, positions)
     return Verdict(**facts)
 
 
-def verify_leniently(model: QuantModel, target: Target, positions: int, progress: Progress) -> Verdict:
-    """As verify, one target of many: a small board gets the context that fits it, a failure becomes a verdict."""
-    fitting = model.for_context(fitting_context(model, select(target.isa), target))
+def verify_leniently(
+    model: QuantModel, target: Target, positions: int, progress: Progress, *, shortens: bool
+) -> Verdict:
+    """As verify, one target of many: a failure becomes a verdict.
+
+    A board that is too small gets the context that fits it, when `shortens`.
+    """
     try:
-        return verify(fitting, target, positions, counts=True, progress=progress)
+        if shortens:
+            model = model.for_context(fitting_context(model, select(target.isa), target))
+        return verify(model, target, positions, counts=True, progress=progress)
     except LlgenError as error:
         if error.exit_code == ExitCode.DOES_NOT_FIT:
-            return Verdict(target.name, skipped=error.message.splitlines()[0])
+            return Verdict(target.name, skipped=error.message.splitlines()[0], fits=False)
         return Verdict(target.name, error=error.message)
 
 
-def _difference(model: QuantModel, target: Target, expected: Trace, found: Trace) -> str:
-    where = first_divergence(model, target, len(expected.tokens))
+def _difference(model: QuantModel, target: Target, expected: Trace, found: Trace, tuning: Values | None = None) -> str:
+    where = first_divergence(model, target, len(expected.tokens), tuning)
     return str(where) if where else first_token_difference(expected, found) or "only in the build without trace"

@@ -37,6 +37,15 @@ def test_string_rows_hold_the_bytes(data, row):
     assert b"".join(ast.literal_eval("b" + text) for text in rows) == data
 
 
+@given(st.integers(1, 3), st.integers(0, 5))
+def test_megabytes_are_spelt_out_in_pieces_like_a_few_bytes(row, rest):
+    """Rows are spelt 4096 at a time; where one piece ends and the next begins nothing is lost."""
+    data = (b"0\x0089?" * (2 * 4096))[: 4096 * row + rest]
+    lines = [data[start : start + row] for start in range(0, len(data), row)]
+    expected = [literals.string_rows(line, row)[0] for line in lines]
+    assert literals.string_lines(data, row) == "".join(f"{line}\n" for line in expected).encode()
+
+
 def test_string_rows_in_a_compiler(tmp_path):
     data = bytes(range(256)) + b'??/"\\0123\x01' + bytes(reversed(range(256)))
     rows = "\n".join(literals.string_rows(data))

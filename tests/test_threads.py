@@ -16,6 +16,7 @@ from llgen.codegen.blocking import has_threads
 from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.reference import selftest
 from llgen.codegen.toolchain import compile_objects, link
+from llgen.codegen.tuning import Values
 from llgen.targets.schema import load_target, target_names
 
 TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
@@ -24,16 +25,14 @@ NUMBERS = [("f32", "f32"), ("q8", "f32"), ("q4", "q8")]
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(60)]
 
 
-@pytest.fixture
-def divides_all(monkeypatch):
-    """Small models' products are divided, too."""
-    monkeypatch.setattr("llgen.codegen.context.LEAST_PARALLEL", 0)
+DIVIDES_ALL = Values(least_parallel=0)
+"""Small models' products are divided, too."""
 
 
 @pytest.mark.parametrize(("scheme", "kv"), NUMBERS)
 @pytest.mark.parametrize("target", ["generic", "x86_64_v3"])
-def test_parts_may_be_worked_on_in_any_order(target, scheme, kv, divides_all, tmp_path):
-    library = Library(random_checkpoint(), tmp_path, target, scheme=scheme, kv=kv, prefill=16)
+def test_parts_may_be_worked_on_in_any_order(target, scheme, kv, tmp_path):
+    library = Library(random_checkpoint(), tmp_path, target, scheme=scheme, kv=kv, prefill=16, tuning=DIVIDES_ALL)
     assert library.prefill(TOKENS) == 0
     expected = library.logits()
     seen = []
@@ -60,8 +59,8 @@ def test_parts_may_be_worked_on_in_any_order(target, scheme, kv, divides_all, tm
         seen.clear()
 
 
-def test_misuse_of_set_parallel_is_answered(divides_all, tmp_path):
-    library = Library(random_checkpoint(), tmp_path, "x86_64")
+def test_misuse_of_set_parallel_is_answered(tmp_path):
+    library = Library(random_checkpoint(), tmp_path, "x86_64", tuning=DIVIDES_ALL)
     set_parallel = library.function("set_parallel")
     run = RUN(lambda task, job, parts, user: pytest.fail("called"))
     assert set_parallel(None, ctypes.c_uint32(2), run, None) == -1
@@ -83,9 +82,9 @@ def test_small_products_are_not_divided(tmp_path):
 
 
 @pytest.mark.parametrize(("scheme", "kv"), NUMBERS)
-def test_any_number_of_threads_gives_the_digest(scheme, kv, divides_all, tmp_path: Path):
+def test_any_number_of_threads_gives_the_digest(scheme, kv, tmp_path: Path):
     model, target = quantized(random_checkpoint(), scheme, kv), load_target("x86_64_v3")
-    generation = generate(model, target)
+    generation = generate(model, target, tuning=DIVIDES_ALL)
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.sources, target, tmp_path)
     program = link(objects, target, tmp_path / generation.context.artifact).path

@@ -11,6 +11,7 @@ from llgen.targets.schema import keeps_time
 from .counts import Count, count_programs
 from .host import busy, machine
 from .lineup import Asked, build_programs, lineup
+from .profiles import Profile, profile_programs
 from .rounds import Result, run_rounds
 from .subject import Subject
 
@@ -28,7 +29,10 @@ class Report:
     notes: tuple[str, ...]
     """What was left out, and why."""
     yardstick: str | None
-    """How the yardstick was compiled."""
+    """How the yardstick was compiled, and which vectors it uses."""
+    all_fit: bool
+    """The model fits every target that was asked for."""
+    profiles: tuple[Profile, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The answer of `llgen bench --json`."""
@@ -42,6 +46,7 @@ class Report:
             # of the first target and scheme; all of them follow
             "instructions_per_token": self.counts[0].per_token if self.counts else None,
             "instructions": [count.as_json() for count in self.counts],
+            "profiles": [profile.as_json() for profile in self.profiles],
             "notes": list(self.notes),
         }
 
@@ -53,11 +58,20 @@ def benchmark(
 
     Time in an emulator says nothing of the machine it stands for: programs for such targets are counted alone.
     """
-    programs = build_programs(subject, asked, progress)
+    programs, misfits = build_programs(subject, asked, progress)
+    if not programs:
+        raise misfits[0]
     counted, notes = count_programs(subject, asked, programs, counts, progress)
+    profiles: list[Profile] = []
+    if asked.profile:
+        profiles, more = profile_programs(subject, asked, programs, progress)
+        notes += more
+    notes = [*(f"left out: {misfit.message.splitlines()[0]}" for misfit in misfits), *notes]
     timed = [program for program in programs if keeps_time(program.built.artifact.target)]
     if not timed:
-        return Report(subject, asked, asked.targets[0].name, (), tuple(counted), tuple(notes), None)
+        return Report(
+            subject, asked, asked.targets[0].name, (), tuple(counted), tuple(notes), None, not misfits, tuple(profiles)
+        )
     disturbance = busy()
     with lineup(subject, asked, timed, progress) as engines:
         results = run_rounds(engines.engines, rounds, progress)
@@ -69,4 +83,6 @@ def benchmark(
         tuple(counted),
         (*engines.notes, *disturbance, *notes),
         engines.yardstick,
+        not misfits,
+        tuple(profiles),
     )

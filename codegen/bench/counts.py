@@ -33,6 +33,7 @@ class Count:
             "target": self.program.built.artifact.target.name,
             "scheme": self.program.scheme,
             "kv": self.program.kv,
+            "tuning": self.program.tuning,
             "kind": self.work.kind,
             "positions": self.work.positions,
             "instructions_per_token": self.per_token,

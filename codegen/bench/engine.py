@@ -43,11 +43,20 @@ class Engine:
     """llgen's: what the C was made for."""
     kv: str | None = None
     """llgen's: the numbers of keys and values."""
+    isa: str | None = None
+    """The vector instructions that it was compiled for, where that is known."""
+    tuning: str | None = None
+    """llgen's: the file of its tuning, None for the usual sizes."""
+
+    @property
+    def title(self) -> str:
+        """Its name for a person."""
+        return f"{self.name} with {self.tuning}" if self.tuning else self.name
 
     @property
     def label(self) -> str:
         """For a person, while it runs."""
-        return f"{self.name} {self.scheme} {self.work.kind}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.title} {self.scheme} {self.work.kind}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
 def measure(engine: Engine, repeats: int) -> float:

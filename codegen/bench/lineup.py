@@ -7,16 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from llgen.targets.schema import Target
 
 from ..build import Build, build_cached
 from ..checkpoint import save_checkpoint
+from ..errors import ExitCode, LlgenError, UsageError
+from ..tuning import load_tuning, read_values
 from . import llama_cpp, torch_eager
 from .engine import Engine, Work
 from .generated import generated_engine, max_threads
 from .subject import Subject
-from .yardstick import compile_yardstick, write_weights
+from .yardstick import compile_yardstick, march_of, write_weights
 
 RIVALS = ("yardstick", "llama.cpp", "torch")
 """What llgen can be measured against."""
@@ -36,6 +39,12 @@ class Asked:
     """To decode; None: what is usual for the model."""
     prefill: int
     """Tokens of the prompt; 0: prefill is not measured."""
+    tunings: tuple[Path, ...] = ()
+    """Files of tunings; each is measured beside the usual sizes of the program that it is for."""
+    profile: bool = False
+    """Instructions by function are wanted, too."""
+    yardstick: Literal["native", "target"] = "native"
+    """Compiled for the processor at hand, or for the vector instructions of the one target."""
 
     def works(self, subject: Subject, *, timed: bool) -> list[Work]:
         """What each engine does."""
@@ -50,18 +59,48 @@ class Program:
     scheme: str
     kv: str
     built: Build
+    tuning: str | None = None
+    """The file of its tuning."""
+
+    @property
+    def title(self) -> str:
+        """Its target for a person, and what it was tuned by."""
+        name = self.built.artifact.target.name
+        return f"{name} with {self.tuning}" if self.tuning else name
 
 
-def build_programs(subject: Subject, asked: Asked, progress: Callable[[str], None]) -> list[Program]:
-    """Every scheme for every target, from the cache where it is there. Raises LlgenError as `build` does."""
-    programs = []
+def build_programs(
+    subject: Subject, asked: Asked, progress: Callable[[str], None]
+) -> tuple[list[Program], list[LlgenError]]:
+    """Every scheme for every target, from the cache where it is there; and what does not fit one of several targets.
+
+    Raises LlgenError as `build` and `read_values` do, and UsageError when a tuning is for no program.
+    """
+    programs: list[Program] = []
+    misfits: list[LlgenError] = []
+    count = subject.digest_positions
+    tunings = {path: load_tuning(path).purpose for path in asked.tunings}
     for scheme in asked.schemes:
         progress(f"making the model in {scheme}")
         model = subject.model(scheme)
         for target in asked.targets:
-            built = build_cached(model, target, _labelled(progress, f"{scheme} for {target.name}"))
-            programs.append(Program(scheme, model.kv, built))
-    return programs
+            tell = _labelled(progress, f"{scheme} for {target.name}")
+            mine = [path for path, made in tunings.items() if (made.target, made.scheme) == (target.name, scheme)]
+            try:
+                programs.append(Program(scheme, model.kv, build_cached(model, target, tell, digest_positions=count)))
+                for path in mine:
+                    sizes = read_values(path, model, target)
+                    built = build_cached(model, target, tell, tuning=sizes, digest_positions=count)
+                    programs.append(Program(scheme, model.kv, built, str(path)))
+            except LlgenError as error:
+                if error.exit_code != ExitCode.DOES_NOT_FIT or len(asked.targets) == 1:
+                    raise
+                misfits.append(error)
+    used = {program.tuning for program in programs}
+    for path, made in tunings.items():
+        if str(path) not in used and not misfits:
+            raise UsageError(f"'{path}' is for {made.target} in {made.scheme}, and that is not measured")
+    return programs, misfits
 
 
 def _labelled(progress: Callable[[str], None], label: str) -> Callable[[str], None]:
@@ -90,7 +129,7 @@ def lineup(
     if len(usable) < len(asked.threads):
         notes.append(f"llgen is measured on at most {most} thread{'s' if most > 1 else ''}: its C takes no more")
     engines = [
-        generated_engine(program.built.artifact, program.scheme, program.kv, work, threads)
+        generated_engine(program.built.artifact, program.scheme, program.kv, work, threads, program.tuning)
         for work in works
         for threads in usable
         for program in programs
@@ -113,8 +152,8 @@ def _rivals(
     if present:
         checkpoint = subject.checkpoint()
     if "yardstick" in present:
-        yardstick = compile_yardstick()
-        compiler = yardstick.compiler
+        yardstick = compile_yardstick("native" if asked.yardstick == "native" else march_of(asked.targets[0]))
+        compiler = f"{yardstick.compiler} ({yardstick.isa})"
         write_weights(checkpoint, folder / "yardstick.weights")
         engines.append(yardstick.engine(folder / "yardstick.weights", works[0].positions))
     if "llama.cpp" in present:

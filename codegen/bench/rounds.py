@@ -42,6 +42,8 @@ class Result:
             "target": self.engine.target,
             "scheme": self.engine.scheme,
             "kv": self.engine.kv,
+            "isa": self.engine.isa,
+            "tuning": self.engine.tuning,
             "kind": self.engine.work.kind,
             "positions": self.engine.work.positions,
             "threads": self.engine.threads,

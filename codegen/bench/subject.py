@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..build import DIGEST_POSITIONS
 from ..checkpoint import Checkpoint, load_checkpoint
 from ..config import ModelConfig
 from ..pipeline import quantized
@@ -13,6 +14,8 @@ from ..quantize import QuantModel
 from ..quantized import is_quantized, load_quantized, read_model
 from .shapes import random_model, shape_named
 
+_FEW_POSITIONS = 4
+"""For weights that nobody keeps: the reference needs seconds for a position of a large model."""
 _SMALL = 5_000_000
 """Products a token; models of fewer take 200 positions in a moment, and there attention counts as well."""
 
@@ -30,6 +33,8 @@ class Subject:
     """Makes the model in a scheme of llgen's."""
     checkpoint: Callable[[], Checkpoint]
     """Makes the float32 model that other engines take."""
+    digest_positions: int = DIGEST_POSITIONS
+    """That the digests of its programs cover."""
     note: str | None = None
     """What a reader of the figures should know."""
 
@@ -67,7 +72,8 @@ def subject_of_directory(directory: Path, kv: str | None, context: int | None) -
 
 def subject_of_shape(shape: str, kv: str | None, context: int | None) -> Subject:
     """Random weights of a shape of SHAPES; raises UsageError for a name that is none."""
-    return _subject(random_model(shape_named(shape), f"random_{shape.lower()}"), kv, context)
+    subject = _subject(random_model(shape_named(shape), f"random_{shape.lower()}"), kv, context)
+    return replace(subject, digest_positions=_FEW_POSITIONS)
 
 
 def _subject(checkpoint: Checkpoint, kv: str | None, context: int | None) -> Subject:

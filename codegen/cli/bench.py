@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -11,13 +11,14 @@ from rich.table import Table
 
 from llgen.codegen.bench.benchmark import Report, benchmark
 from llgen.codegen.bench.lineup import RIVALS, Asked
+from llgen.codegen.bench.profiles import Profile
 from llgen.codegen.bench.shapes import SHAPES
 from llgen.codegen.bench.subject import Subject, subject_of_directory, subject_of_shape
-from llgen.codegen.errors import UsageError
+from llgen.codegen.errors import ExitCode, UsageError
 from llgen.codegen.quantize import SCHEMES
 from llgen.targets.schema import load_target
 
-from .options import answer, context_option, json_option, kv_option, require_positions, say, spinner
+from .options import answer, context_option, json_option, kv_option, listed, require_positions, say, spinner
 
 _PREFILL = 128
 
@@ -42,6 +43,21 @@ _PREFILL = 128
 @click.option(
     "--instructions/--no-instructions", "counts", default=None, help="Count them.  [default: where that is quick]"
 )
+@click.option("--profile", is_flag=True, help="Also say which functions a token's instructions go to.")
+@click.option(
+    "--yardstick",
+    type=click.Choice(("native", "target")),
+    default="native",
+    show_default=True,
+    help="Compile the yardstick for this machine, or for the vectors that the target's kernels use.",
+)
+@click.option(
+    "--tuning",
+    "tunings",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Measure these sizes, too, beside the usual ones; may be given for several targets and schemes.",
+)
 @context_option
 @json_option
 def command(
@@ -56,18 +72,24 @@ def command(
     prefill: int | None,
     rounds: int,
     counts: bool | None,
+    profile: bool,
+    yardstick: Literal["native", "target"],
+    tunings: tuple[Path, ...],
     context: int | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure MODEL: tokens a second on the machine at hand, beside other engines; instructions a token elsewhere.
 
     Engines take turns within one run; ratios are of medians, to the decoding of a plain C program, the yardstick. Time
-    in an emulator says nothing of the machine it stands for, and is not measured. doc/benchmarks.md says more.
+    in an emulator says nothing of the machine it stands for, and is not measured. Exits 3 when the model does not fit
+    one of several targets. doc/benchmarks.md says more.
     """
-    targets = tuple(load_target(name) for name in _listed("--target", target))
-    rivals = () if against == "none" else _listed("--against", against, RIVALS)
-    counted = tuple(_thread_count(text) for text in _listed("--threads", threads))
-    chosen = None if schemes is None else _listed("--schemes", schemes, SCHEMES)
+    targets = tuple(load_target(name) for name in listed("--target", target))
+    if yardstick == "target" and len(targets) > 1:
+        raise UsageError("--yardstick target is for one target", "--target names it")
+    rivals = () if against == "none" else listed("--against", against, RIVALS)
+    counted = tuple(_thread_count(text) for text in listed("--threads", threads))
+    chosen = None if schemes is None else listed("--schemes", schemes, SCHEMES)
     subject = _subject(model, shape, kv, context)
     require_positions("--positions", positions, subject.context)
     require_positions("--prefill", prefill, subject.context)
@@ -78,6 +100,9 @@ def command(
         against=rivals,
         positions=positions,
         prefill=min(_PREFILL, subject.context) if prefill is None else prefill,
+        tunings=tunings,
+        profile=profile,
+        yardstick=yardstick,
     )
     with spinner("building") as progress:
         report = benchmark(subject, asked, rounds=rounds, counts=counts, progress=progress)
@@ -87,6 +112,7 @@ def command(
         answer(report.as_json())
     else:
         _show(report)
+    return ExitCode.DONE if report.all_fit else ExitCode.DOES_NOT_FIT
 
 
 def _subject(model: Path | None, shape: str | None, kv: str | None, context: int | None) -> Subject:
@@ -97,17 +123,6 @@ def _subject(model: Path | None, shape: str | None, kv: str | None, context: int
     if shape is None:
         raise UsageError("there is nothing to measure", f"give MODEL, or --shape {'|'.join(SHAPES)}")
     return subject_of_shape(shape, kv, context)
-
-
-def _listed(option: str, text: str, known: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Words with commas between, each once; raises UsageError for none, and for one that is not `known`."""
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        raise UsageError(f"{option} is empty", f"words with commas between, of {', '.join(known)}" if known else None)
-    for word in words:
-        if known is not None and word not in known:
-            raise UsageError(f"{option} has '{word}', which is none of {', '.join(known)}")
-    return words
 
 
 def _thread_count(text: str) -> int:
@@ -123,14 +138,15 @@ def _show(report: Report) -> None:
     console = Console(stderr=True)
     many = len(report.asked.targets) > 1
     if report.results:
-        table = _table("engine", "numbers", "work", "threads", "tokens a second", "spread", "ratio")
+        table = _table("engine", "numbers", "work", "threads", "vectors", "tokens a second", "spread", "ratio")
         for result in report.results:
             engine = result.engine
             table.add_row(
-                f"{engine.name} {engine.target}" if many and engine.target else engine.name,
+                f"{engine.title} {engine.target}" if many and engine.target else engine.title,
                 engine.scheme,
                 f"{engine.work.kind} {engine.work.positions}",
                 str(engine.threads),
+                engine.isa or "",
                 f"{result.median:,.0f}",
                 f"{result.spread:.0%}",
                 "" if result.ratio is None else f"{result.ratio:.2f}",
@@ -144,7 +160,7 @@ def _show(report: Report) -> None:
         table = _table("target", "numbers", "cache", "work", "instructions a token", "a weight")
         for count in report.counts:
             table.add_row(
-                count.program.built.artifact.target.name,
+                count.program.title,
                 count.program.scheme,
                 count.program.kv,
                 f"{count.work.kind} {count.work.positions}",
@@ -153,10 +169,23 @@ def _show(report: Report) -> None:
             )
         console.print(table)
         say(f"{report.subject.name}: {report.subject.products:,} weights are multiplied for a token")
+    for profile in report.profiles:
+        _show_profile(profile)
+
+
+def _show_profile(profile: Profile) -> None:
+    """Functions that take at least a two-hundredth."""
+    total = sum(profile.functions.values())
+    table = _table("function", "instructions a token", "share")
+    for name, count in profile.functions.items():
+        if count >= total / 200:
+            table.add_row(name, f"{count:,.0f}", f"{count / total:.1%}")
+    say(f"{profile.program.title}, {profile.program.scheme}, decode {profile.positions}")
+    Console(stderr=True).print(table)
 
 
 def _table(*columns: str) -> Table:
     table = Table(*columns, box=None)
-    for column in table.columns[-3:]:
+    for column in table.columns[-min(3, len(columns) - 1) :]:
         column.justify = "right"
     return table

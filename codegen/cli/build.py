@@ -9,6 +9,7 @@ import click
 from llgen.codegen.blocking import MOST_POSITIONS
 from llgen.codegen.build import Build, build
 from llgen.codegen.quantized import read_model
+from llgen.codegen.tuning import read_values
 from llgen.targets.schema import load_target
 
 from .options import (
@@ -22,6 +23,7 @@ from .options import (
     scheme_option,
     spinner,
     target_option,
+    tuning_option,
 )
 
 
@@ -38,6 +40,7 @@ from .options import (
     type=click.IntRange(1, MOST_POSITIONS),
     help="Positions of a prompt to evaluate together: faster, for more RAM.  [default: 1 on microcontrollers]",
 )
+@tuning_option
 @json_option
 def command(
     model: Path,
@@ -48,6 +51,7 @@ def command(
     kv: str | None,
     context: int | None,
     prefill: int | None,
+    tuning: Path | None,
     as_json: bool,
 ) -> None:
     """Generate C for MODEL, a model directory, and compile it with zig.
@@ -57,8 +61,9 @@ def command(
     facts = load_target(target)
     with spinner("loading") as progress:
         source = read_model(model, scheme, kv, context)
+        sizes = None if tuning is None else read_values(tuning, source, facts)
         directory = output or Path(f"{source.name}-{facts.name}")
-        result = build(source, facts, directory, prefix=prefix, prefill=prefill, progress=progress)
+        result = build(source, facts, directory, prefix=prefix, prefill=prefill, tuning=sizes, progress=progress)
     if as_json:
         answer(_as_json(result))
     else:
@@ -70,6 +75,7 @@ def _as_json(result: Build) -> dict[str, object]:
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
         "prefill": result.facts["prefill"],
+        "tuning": result.facts["tuning"],
         "code_bytes": result.facts["code_bytes"],
         "rodata_bytes": result.facts["rodata_bytes"],
         "digest_positions": result.facts["digest_positions"],
@@ -87,6 +93,8 @@ def _tell(result: Build) -> None:
     if not result.written:
         say(f"{result.directory} is up to date")
     say(f"built {result.artifact.path} for {facts['target']}, scheme {facts['scheme']}")
+    if facts["tuning"] is not None:
+        say(f"tuned  {', '.join(facts['tuning']) or 'nothing'}")
     say(
         f"flash  {kib(facts['flash_bytes'])}"
         + (f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else "")

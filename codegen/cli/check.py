@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,22 @@ from llgen.codegen.parity import Closeness, closeness
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.quantized import is_quantized, read_model
 from llgen.codegen.reference import Reference, Trace
+from llgen.codegen.tuning import Values, read_values
 from llgen.codegen.verify import Verdict, verify, verify_leniently
-from llgen.targets.schema import load_target, target_names
+from llgen.targets.schema import Target, load_target, target_names
 
 from .options import (
     answer,
     context_option,
     json_option,
     kv_option,
+    listed,
     model_argument,
     require_positions,
     say,
     scheme_option,
     spinner,
+    tuning_option,
 )
 
 
@@ -37,7 +41,12 @@ from .options import (
 @model_argument
 @click.option("--positions", type=click.IntRange(min=1), help="Positions to compare.  [default: 64]")
 @click.option("--torch/--no-torch", default=True, help="Compare with PyTorch, too, when it is installed.")
-@click.option("--target", default="host", show_default=True, help="Target name, a TOML file of facts, or all.")
+@click.option(
+    "--target",
+    default="host",
+    show_default=True,
+    help="Target names or TOML files of facts, with commas between; or all.",
+)
 @click.option("--digest", help="Compare with the digest that a device has printed, in place of a run.")
 @click.option("--serial", metavar="PORT", help="Read that digest from a serial port, while the device starts.")
 @click.option("--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Speed of the serial port.")
@@ -45,6 +54,7 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@tuning_option
 @json_option
 def command(
     model: Path,
@@ -58,18 +68,21 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    tuning: Path | None,
     as_json: bool,
 ) -> int:
     """Compare the compiled C of MODEL with the NumPy reference, bit for bit, and that with PyTorch.
 
-    Exits 4 when anything differs, and says where first. With --target all, a board that is too small for the model's
-    context is built for the context that fits.
+    Exits 4 when anything differs, and says where first, and 3 when the model does not fit one of the named targets.
+    With --target all, a board that is too small for the model's context is built for the context that fits.
     """
     if digest is not None and serial is not None:
         raise UsageError("--digest and --serial exclude each other", "give one of them")
     typed = normal_digest(digest) if digest is not None else None
     quantized = read_model(model, scheme, kv, context)
     require_positions("--positions", positions, quantized.context)
+    targets = [] if target == "all" else [load_target(name) for name in listed("--target", target)]
+    sizes = _tuning(tuning, quantized, targets)
     count = min(positions or DIGEST_POSITIONS, quantized.context)
     with spinner("computing the reference") as progress:
         expected = expected_trace(quantized, count)
@@ -77,7 +90,7 @@ def command(
             progress(f"listening to {serial}")
             rows = [_device(serial or "device", typed or read_digest(str(serial), baud, timeout), expected)]
         else:
-            rows = _verify(quantized, target, count, progress)
+            rows = _verify(quantized, targets, sizes, count, progress)
         close = _check_torch(model, quantized, expected) if torch and find_spec("torch") else None
     result = {
         "model": quantized.name,
@@ -94,23 +107,36 @@ def command(
         _tell(result, rows, close)
     if any(row.equal is False for row in rows):
         return ExitCode.PARITY_FAILED
-    unproved = target != "all" and any(row.skipped for row in rows)  # the one that was asked for
-    return ExitCode.FAILED if unproved or any(row.error for row in rows) else ExitCode.DONE
+    unproved = [row for row in rows if row.skipped] if targets else []  # of those that were asked for by name
+    if any(row.error for row in rows) or any(row.fits for row in unproved):
+        return ExitCode.FAILED
+    return ExitCode.DOES_NOT_FIT if unproved else ExitCode.DONE
 
 
-def _verify(model: QuantModel, target: str, positions: int, progress: Progress) -> list[Verdict]:
-    if target != "all":
-        facts = load_target(target)
+def _tuning(path: Path | None, model: QuantModel, targets: Sequence[Target]) -> Values | None:
+    if path is None:
+        return None
+    if len(targets) != 1:
+        raise UsageError("--tuning is for one target", "--target names it")
+    return read_values(path, model, targets[0])
+
+
+def _verify(
+    model: QuantModel, targets: Sequence[Target], tuning: Values | None, positions: int, progress: Progress
+) -> list[Verdict]:
+    """Of the targets that were named; of all when none was."""
+    if len(targets) == 1:
+        facts = targets[0]
         counts = facts.runner is not None and facts.runner.counter != "callgrind"  # that one is slow
-        return [verify(model, facts, positions, counts=counts, progress=progress)]
-    names = target_names()
+        return [verify(model, facts, positions, counts=counts, progress=progress, tuning=tuning)]
+    every = targets or [load_target(name) for name in target_names()]
     rows = []
-    for at, name in enumerate(names, start=1):
+    for at, facts in enumerate(every, start=1):
 
-        def tell(what: str, where: str = f"{name}, {at} of {len(names)}") -> None:
+        def tell(what: str, where: str = f"{facts.name}, {at} of {len(every)}") -> None:
             progress(f"{where}: {what}")
 
-        rows.append(verify_leniently(model, load_target(name), positions, tell))
+        rows.append(verify_leniently(model, facts, positions, tell, shortens=not targets))
     return rows
 
 

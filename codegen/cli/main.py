@@ -27,6 +27,7 @@ _COMMANDS = {
     "run": "run",
     "check": "check",
     "bench": "bench",
+    "tune": "tune",
     "targets": "targets",
     "demo": "demo",
     "doctor": "doctor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,11 @@ context_option = click.option(
 )
 target_option = click.option(
     "--target", default="host", show_default=True, help="Target name, or a TOML file of facts."
+)
+tuning_option = click.option(
+    "--tuning",
+    type=click.Path(path_type=Path),
+    help="Sizes of blocks and tiles that `llgen tune` found, in place of the usual ones.",
 )
 field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
 separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
@@ -68,3 +73,14 @@ def require_positions(option: str, asked: int | None, room: int) -> None:
     """Raise UsageError when an option asks for more positions than the context has."""
     if asked is not None and asked > room:
         raise UsageError(f"{option} asks for {asked} positions; the context has {room}")
+
+
+def listed(option: str, text: str, known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Words with commas between, each once; raises UsageError for none, and for one that is not `known`."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise UsageError(f"{option} is empty", f"words with commas between, of {', '.join(known)}" if known else None)
+    for word in words:
+        if known is not None and word not in known:
+            raise UsageError(f"{option} has '{word}', which is none of {', '.join(known)}")
+    return words

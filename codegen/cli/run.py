@@ -14,6 +14,7 @@ from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.quantized import read_model
 from llgen.codegen.runner import run_story
+from llgen.codegen.tuning import read_values
 from llgen.targets.schema import load_target
 
 from .options import (
@@ -27,6 +28,7 @@ from .options import (
     scheme_option,
     spinner,
     target_option,
+    tuning_option,
 )
 
 
@@ -55,6 +57,7 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@tuning_option
 @json_option
 def command(
     model: Path,
@@ -72,6 +75,7 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    tuning: Path | None,
     as_json: bool,
 ) -> None:
     """Continue PROMPT (`-`: standard input) with MODEL, building it first when needed.
@@ -90,11 +94,12 @@ def command(
     text = _prompt(prompt, prompt_file)
     source = read_model(model, scheme, kv, context)
     facts = load_target(target)
+    sizes = None if tuning is None else read_values(tuning, source, facts)
     room = source.context
     require_positions("-n", positions, room)
     _check_prompt(source, text)
     with spinner("building") as progress:
-        built = build_cached(source, facts, progress)
+        built = build_cached(source, facts, progress, tuning=sizes)
     seed = secrets.randbelow(2**32) if seed is None else seed
     arguments = [
         "-t",

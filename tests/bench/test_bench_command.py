@@ -109,6 +109,42 @@ def test_integers_alone_are_measured_beside_random_weights(bench: Bench, tmp_pat
     assert "random weights of the same shape" in err
 
 
+@pytest.mark.usefixtures("untimed")
+def test_vectors_are_said_of_both_sides(bench: Bench, odd: Path) -> None:
+    code, answer, err = bench(
+        odd, "--target", "x86_64", "--yardstick", "target", "--schemes", "q8", "--no-instructions"
+    )
+    assert code == 0, err
+    assert [row["isa"] for row in answer["results"]] == ["SSE2", "sse2", "sse2"]
+    assert answer["yardstick"].endswith("-march=x86-64 (SSE2)")
+
+
+TUNING = """
+[for]
+target = "x86_64"
+scheme = "q8"
+kv = "q8"
+shape = { dim = 36, hidden_dim = 172, n_layers = 1, n_heads = 6, n_kv_heads = 2, head_dim = 6, vocab_size = 301 }
+[values]
+prefill = 32
+"""
+
+
+@pytest.mark.usefixtures("untimed")
+def test_a_tuning_is_measured_beside_the_usual_sizes(bench: Bench, odd: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tuning.toml"
+    path.write_text(TUNING)
+    words = [odd, "--target", "x86_64,x86_64_v3", "--no-instructions", "--tuning", path, "--schemes"]
+    code, answer, err = bench(*words, "f32,q8")
+    assert code == 0, err
+    found = [(row["target"], row["scheme"]) for row in answer["results"] if row["tuning"] == str(path)]
+    assert found == 2 * [("x86_64", "q8")]
+    assert len(answer["results"]) == 1 + 2 * 5
+    code, _, err = bench(*words, "f32")
+    assert code == 2
+    assert "is for x86_64 in q8, and that is not measured" in err
+
+
 def test_instructions_come_with_a_row_for_each_scheme_and_kind(
     bench: Bench, odd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +180,7 @@ def test_instructions_come_with_a_row_for_each_scheme_and_kind(
         (["--shape", "260k", "--positions", "513"], "--positions asks for 513 positions; the context has 512"),
         (["--shape", "260k", "--prefill", "513"], "--prefill asks for 513 positions; the context has 512"),
         (["--shape", "260k", "--target", "z80"], "there is no target 'z80'"),
+        (["--shape", "260k", "--target", "x86_64,armv7", "--yardstick", "target"], "is for one target"),
     ],
 )
 def test_refuses_what_it_cannot_do(arguments: list[str], words: str, bench: Bench) -> None:
@@ -157,6 +194,12 @@ def test_random_weights_are_the_same_each_time() -> None:
     assert first.sha256 == second.sha256
     spread = np.std(first.tensors["model.layers.0.mlp.up_proj.weight"]) * np.sqrt(64)
     assert 0.9 < spread < 1.1
+
+
+def test_random_weights_need_no_long_digest(odd: Path) -> None:
+    """The reference takes seconds for a position of 110 million parameters."""
+    assert subject.subject_of_shape("260k", None, None).digest_positions == 4
+    assert subject.subject_of_directory(odd, None, None).digest_positions == 64
 
 
 def test_shapes_have_the_numbers_of_parameters_that_name_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.pipeline import quantized
 from llgen.codegen.reference import Reference
+from llgen.targets.schema import load_target
 
 TOKENS = [1, 7, 300, 0, 7, 12, 255]
 SHAPES = {
@@ -48,6 +50,23 @@ def test_zig_compiles_it_where_there_is_nothing_else(monkeypatch: pytest.MonkeyP
     assert made.compiler == "zig cc -O3 -ffast-math -march=native -fno-sanitize=undefined"
     yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
     assert measure(made.engine(tmp_path / "weights", 12), 1) > 0
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64", reason="of x86-64 processors")
+@pytest.mark.parametrize("compiler", ["gcc", "zig cc"])
+def test_the_yardstick_may_have_the_vectors_of_the_target(
+    compiler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if compiler == "zig cc":
+        monkeypatch.setattr(yardstick.shutil, "which", lambda name: None)
+    for target, march, isa in (("x86_64", "x86-64", "SSE2"), ("x86_64_v3", "x86-64-v3", "AVX2, FMA")):
+        assert yardstick.march_of(load_target(target)) == march
+        made = yardstick.compile_yardstick(march)
+        assert made.compiler.startswith(compiler)
+        assert f"-march={march}" in made.compiler.replace("_", "-")
+        assert made.isa == isa
+    assert yardstick.march_of(load_target("generic")) is None
+    assert "-march" not in yardstick.compile_yardstick(None).compiler
 
 
 def test_a_compiler_that_fails_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from llgen.codegen.machine import compile_flags
 from llgen.codegen.pipeline import Generation, generate, quantized
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.toolchain import NUMERIC_FLAGS
+from llgen.codegen.tuning import Values
 from llgen.targets.schema import Target, load_target
 
 EMIT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
@@ -58,10 +59,11 @@ class Library:
         scheme: str = "f32",
         kv: str | None = None,
         prefill: int | None = None,
+        tuning: Values | None = None,
     ) -> None:
         facts = load_target(target) if isinstance(target, str) else target
         model = source if isinstance(source, QuantModel) else quantized(source, scheme, kv, context)
-        self.generation: Generation = generate(model, facts, prefill=prefill)
+        self.generation: Generation = generate(model, facts, prefill=prefill, tuning=tuning)
         write_files(self.generation, folder)
         path = folder / "library.so"
         sources = list(self.generation.model_sources)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from llgen.codegen.build import build_cached
-from llgen.codegen.counting import instructions_per_token, profile
+from llgen.codegen.counting import instructions_per_token, profile, unprofiled
 from llgen.codegen.formats.detect import read_any
 from llgen.codegen.pipeline import quantized
+from llgen.targets.schema import load_target
 
 # stories260K, mean of the positions 0 to 63: what was reached, and a hundredth more for other compilers.
 MOST = {
@@ -46,3 +49,23 @@ def test_a_profile_adds_up(name, odd, runnable):
 
 def test_a_program_without_names_has_no_profile(odd, runnable):
     assert profile(build_cached(quantized(odd, "q8"), runnable("armv7")).artifact, 4) == {}
+
+
+@pytest.mark.parametrize("name", ["armv7", "x86_64_v3", "cortex_m4f"])
+def test_bench_says_where_instructions_go(name, command, fox, runnable):
+    problem = unprofiled(runnable(name))
+    if problem:
+        pytest.skip(problem)
+    words = ["bench", fox, "--target", name, "--schemes", "q8", "--positions", 8, "--prefill", 0, "--profile"]
+    code, out, err = command(*words, "--against", "none", "--rounds", 1, "--no-instructions", "--json")
+    assert code == 0, err
+    (row,) = json.loads(out)["profiles"]
+    assert (row["target"], row["scheme"], row["positions"]) == (name, "q8", 8)
+    names = set(row["functions"])
+    assert any("product" in function for function in names)
+    assert any("attend" in function for function in names)
+    assert list(row["functions"].values()) == sorted(row["functions"].values(), reverse=True)
+
+
+def test_what_no_qemu_runs_has_no_profile():
+    assert "no QEMU runs programs for 'wasm32_wasi'" in unprofiled(load_target("wasm32_wasi"))

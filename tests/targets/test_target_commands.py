@@ -11,7 +11,7 @@ import pytest
 from llgen.codegen import runner
 from llgen.codegen.build import expected_trace
 from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.cli import check
+from llgen.codegen.cli import bench, check
 from llgen.codegen.quantize import quantize
 from llgen.codegen.spec import lower
 from llgen.targets.schema import load_target, target_names
@@ -77,6 +77,46 @@ def test_check_of_many_targets_is_one_table(command, fox, digest, runnable, monk
     assert rows["windows_x86_64"]["equal"] is None
     assert "not run" in rows["windows_x86_64"]["skipped"]
     assert all(row["flash_bytes"] and row["ram_bytes"] for row in rows.values())
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A board named `small`, with too little memory for the fox's context; other names are what they always are."""
+    facts = load_target("cortex_m4f").model_dump()
+    facts["name"] = "small"
+    facts["firmware"]["memory"][1]["length"] = 0x4000
+    board = load_target("cortex_m4f").__class__.model_validate(facts)
+
+    def load(name):
+        return board if name == "small" else load_target(name)
+
+    for module in (check, bench):
+        monkeypatch.setattr(module, "load_target", load)
+
+
+def test_one_of_several_targets_that_does_not_fit_is_reported_and_the_others_checked(command, fox, small):
+    code, out, err = command("check", fox, "--target", "small,x86_64", "--no-torch", "--json", "--positions", 9)
+    assert code == 3, err
+    first, second = json.loads(out)["targets"]
+    assert (first["target"], first["fits"], first["equal"]) == ("small", False, None)
+    assert "'small' has 16,384" in first["skipped"]
+    assert (second["target"], second["fits"], second["equal"]) == ("x86_64", True, True)
+    code, _, err = command("check", fox, "--target", "small", "--no-torch")
+    assert code == 3
+    assert "try: --context" in err
+
+
+def test_one_of_several_targets_that_does_not_fit_is_left_out_of_a_benchmark(command, fox, small, runnable):
+    runnable("cortex_m3")
+    words = ["bench", fox, "--positions", 3, "--prefill", 0, "--json", "--target"]
+    code, out, err = command(*words, "small,cortex_m3")
+    assert code == 3, err
+    answer = json.loads(out)
+    assert [row["target"] for row in answer["instructions"]] == ["cortex_m3"]
+    assert any(note.startswith("left out: 'fox' needs") and "'small' has" in note for note in answer["notes"])
+    code, out, err = command(*words, "small")
+    assert (code, out) == (3, "")
+    assert "try: --context" in err
 
 
 def test_a_devices_digest_is_compared(command, fox, digest):
