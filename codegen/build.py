@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,6 +19,7 @@ from . import __version__, literals
 from .checkpoint import Checkpoint
 from .context import STACK_LIMIT
 from .errors import ExitCode, LlgenError
+from .extras import PLAIN, Extras
 from .fit import require_fit
 from .measure import Measurement, measure
 from .pipeline import Generation, generate
@@ -55,20 +56,23 @@ def build(
     *,
     prefix: str | None = None,
     prefill: int | None = None,
+    extras: Extras = PLAIN,
     progress: Progress = lambda what: None,
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
 
-    `prefill` is how many positions are evaluated together, None what suits the target.
+    `prefill` is how many positions are evaluated together, None what suits the target; `extras` is what the program has
+    beside the model.
 
     Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
     promises.
     """
     progress("generating C")
-    generation = generate(source, target, prefix=prefix, prefill=prefill)
+    generation = generate(source, target, prefix=prefix, prefill=prefill, extras=extras)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
-    expected = expected_trace(generation.model, min(DIGEST_POSITIONS, generation.model.context))
+    room = generation.model.context - extras.cached
+    expected = expected_trace(generation.model, min(DIGEST_POSITIONS, room), extras.tokens)
     artifact_name = generation.context.artifact
     facts = _facts(generation, target, expected)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
@@ -87,15 +91,17 @@ def build(
     return Build(directory, artifact, facts, files_and_manifest, tuple(sorted(set(written))))
 
 
-def build_cached(model: QuantModel, target: Target, progress: Progress = lambda what: None) -> Build:
-    """As build, into the cache directory, and only when neither model, target nor llgen have changed since."""
-    key = _key(*_identity(model), model.name, target.model_dump_json())
+def build_cached(
+    model: QuantModel, target: Target, progress: Progress = lambda what: None, *, extras: Extras = PLAIN
+) -> Build:
+    """As build, into the cache directory, and only when neither model, target, extras nor llgen have changed since."""
+    key = _key(*_identity(model), model.name, target.model_dump_json(), extras.identity)
     directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
     manifest = read_manifest(directory) if directory.is_dir() else None
     if manifest is not None and holds_program(directory, manifest):
         artifact = Artifact(directory / manifest["artifact"], target)
         return Build(directory, artifact, _facts_of(manifest), (*manifest["files"], MANIFEST), ())
-    return build(model, target, directory, prefix=_safe_prefix(model.name), progress=progress)
+    return build(model, target, directory, prefix=_safe_prefix(model.name), extras=extras, progress=progress)
 
 
 def _identity(model: QuantModel) -> tuple[str, ...]:
@@ -111,16 +117,16 @@ def _safe_prefix(name: str) -> str:
         return "model"
 
 
-def expected_trace(model: QuantModel, positions: int) -> Trace:
-    """The reference's tokens and digest for a model; kept in the cache, for it takes seconds on a larger one."""
-    key = _key(*_identity(model), str(positions))
+def expected_trace(model: QuantModel, positions: int, prompt: Sequence[int] = ()) -> Trace:
+    """The reference's `selftest`; kept in the cache, for it takes seconds on a larger model."""
+    key = _key(*_identity(model), str(positions), str(tuple(prompt)))
     path = cache_directory() / "digests" / f"{key}.json"
     try:
         kept = json.loads(path.read_text(encoding="ascii"))
         return Trace(tuple(kept["tokens"]), int(kept["digest"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # absent, or written by something else: compute it
-    trace = selftest(model, positions)
+    trace = selftest(model, positions, prompt=prompt)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="ascii") as stream:
         json.dump({"tokens": trace.tokens, "digest": trace.digest}, stream)
@@ -143,6 +149,7 @@ def _facts(generation: Generation, target: Target, expected: Trace) -> dict[str,
         "context": generation.model.context,
         "isa": generation.kernels.isa,
         "prefill": generation.memory.positions,
+        "prompt_tokens": generation.memory.prompt_tokens,
         "digest": expected.digest_hex,
         "digest_positions": len(expected.tokens),
         "ram_bytes": generation.memory.ram_bytes,

@@ -210,6 +210,10 @@ class CodegenContext:
     has_final_gain: bool
     classifier: str
     has_tokenizer: bool
+    baked_prompt: bool
+    """Conversations begin with a prompt whose keys and values are constants."""
+    prompt_bytes_text: str
+    """What it takes in flash"""
     trace: bool
     """Generate calls that hand every intermediate to a function outside; for `check` alone."""
     dim_float: str
@@ -337,6 +341,8 @@ def name(
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",
         has_tokenizer=tables is not None,
+        baked_prompt=memory.prompt is not None,
+        prompt_bytes_text=f"{memory.sections.get('prompt', 0):,}",
         trace=trace,
         dim_float=literals.float32(config.dim),
         norm_eps=literals.float32(config.norm_eps),
@@ -387,6 +393,8 @@ def _public_constants(model: QuantModel, memory: MemoryPlan, tables: TokenizerTa
     }
     if tables is not None:
         constants[f"{upper}_PIECE_BYTES"] = max(3, *(len(text) for text in tables.texts))
+    if memory.prompt is not None:
+        constants[f"{upper}_PROMPT_TOKENS"] = memory.prompt.tokens
     constants[f"{upper}_RAM_BYTES"] = memory.ram_bytes
     constants[f"{upper}_STACK_BYTES"] = STACK_LIMIT
     return _aligned((name, str(value), "") for name, value in constants.items())
@@ -424,6 +432,10 @@ def _private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet
         constants["VALUE_POSITIONS"] = round_up(model.context, 2)
     if memory.block is not None:
         constants |= _block_constants(memory.block, model, kernels)
+    if memory.prompt is not None:
+        constants |= {"PROMPT_KEYS": memory.prompt.keys, "PROMPT_VALUES": memory.prompt.values}
+        if model.kv == "q8":
+            constants["PROMPT_SCALES"] = memory.prompt.scales
     return _aligned((name, str(value), "") for name, value in constants.items())
 
 

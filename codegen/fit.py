@@ -28,12 +28,14 @@ def require_fit(model: QuantModel, kernels: KernelSet, memory: MemoryPlan, targe
         if need <= region.length:
             continue
         ram = {"data", "state"} & set(region.holds)
-        context = fitting_context(model, kernels, target, memory.positions) if ram else None
         hint = "a smaller model, or a scheme with smaller weights"
         if ram:
-            hint = f"--context {context}" if context else "a smaller model"
+            context = fitting_context(model, kernels, target, memory.positions) or 0
+            hint = f"--context {context}" if context > memory.prompt_tokens else "a smaller model"
             if memory.positions > 1:
                 hint += ", or a smaller --prefill"
+        elif memory.prompt is not None:
+            hint += ", or a shorter --bake-prompt"
         raise LlgenError(
             f"'{model.name}' needs {need:,} bytes of {region.name} for {' and '.join(region.holds)}"
             + (f" at context {model.context}" if ram else "")

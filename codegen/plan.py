@@ -99,6 +99,18 @@ class BlockPlan:
 
 
 @dataclass(frozen=True)
+class PromptPlan:
+    """What a baked prompt holds for each KV head of each layer, from the beginning of its cache on; in elements."""
+
+    tokens: int
+    """Of the prompt, the last one too, whose keys and values are not baked."""
+    keys: int
+    values: int
+    scales: int
+    """Of keys, and as many of values; none in a cache of float32."""
+
+
+@dataclass(frozen=True)
 class MemoryPlan:
     """The sizes of everything that generated code keeps; counts are elements unless they say bytes."""
 
@@ -124,11 +136,18 @@ class MemoryPlan:
     """sizeof of the state: all the RAM that generated code uses, stack apart."""
     sections: Mapping[str, int]
     """Bytes of read-only data by what they hold; code is not among them."""
+    prompt: PromptPlan | None = None
+    """None: conversations begin with the start token."""
 
     @property
     def positions(self) -> int:
         """Evaluated together at most."""
         return 1 if self.block is None else self.block.positions
+
+    @property
+    def prompt_tokens(self) -> int:
+        """That every conversation begins with, baked."""
+        return 0 if self.prompt is None else self.prompt.tokens
 
     @property
     def rodata_bytes(self) -> int:

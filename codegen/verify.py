@@ -9,6 +9,7 @@ from llgen.targets.schema import Target
 from .build import Progress, build_cached, expected_trace
 from .counting import instructions_per_token
 from .errors import ExitCode, LlgenError
+from .extras import PLAIN, Extras
 from .fit import fitting_context
 from .kernels import select
 from .parity import first_divergence, first_token_difference
@@ -40,13 +41,16 @@ class Verdict:
     """Why building or running failed, where it should not have."""
 
 
-def verify(model: QuantModel, target: Target, positions: int, *, counts: bool, progress: Progress) -> Verdict:
-    """Compare a target with the reference, bit for bit; `counts` asks for instructions, too.
+def verify(
+    model: QuantModel, target: Target, positions: int, *, counts: bool, progress: Progress, extras: Extras = PLAIN
+) -> Verdict:
+    """Compare a target with the reference, bit for bit, behind the prompt if there is one; `counts` asks for
+    instructions, too.
 
     Raises LlgenError when building or running fails.
     """
-    positions = min(positions, model.context)
-    built = build_cached(model, target, progress)
+    built = build_cached(model, target, progress, extras=extras)
+    positions = min(positions, model.context - extras.cached)
     facts = {
         "target": target.name,
         "flash_bytes": built.facts["flash_bytes"],
@@ -56,30 +60,32 @@ def verify(model: QuantModel, target: Target, positions: int, *, counts: bool, p
     problem = missing_emulator(target)
     if problem:
         return Verdict(**facts, skipped=problem)
-    expected = expected_trace(model, positions)
+    expected = expected_trace(model, positions, extras.tokens)
     progress(f"running on {target.name}")
     found = run_selftest(built.artifact, positions)
     facts |= {"digest": found.digest_hex, "equal": found == expected, "positions": positions}
     if found != expected:
         progress("looking for the first difference")
-        return Verdict(**facts, first_difference=_difference(model, target, expected, found))
+        return Verdict(**facts, first_difference=_difference(model, target, extras, expected, found))
     if counts:
         progress(f"counting instructions on {target.name}")
         facts["instructions_per_token"] = instructions_per_token(built.artifact, positions)
     return Verdict(**facts)
 
 
-def verify_leniently(model: QuantModel, target: Target, positions: int, progress: Progress) -> Verdict:
+def verify_leniently(
+    model: QuantModel, target: Target, positions: int, progress: Progress, extras: Extras = PLAIN
+) -> Verdict:
     """As verify, one target of many: a small board gets the context that fits it, a failure becomes a verdict."""
     fitting = model.for_context(fitting_context(model, select(target.isa), target))
     try:
-        return verify(fitting, target, positions, counts=True, progress=progress)
+        return verify(fitting, target, positions, counts=True, progress=progress, extras=extras)
     except LlgenError as error:
         if error.exit_code == ExitCode.DOES_NOT_FIT:
             return Verdict(target.name, skipped=error.message.splitlines()[0])
         return Verdict(target.name, error=error.message)
 
 
-def _difference(model: QuantModel, target: Target, expected: Trace, found: Trace) -> str:
-    where = first_divergence(model, target, len(expected.tokens))
+def _difference(model: QuantModel, target: Target, extras: Extras, expected: Trace, found: Trace) -> str:
+    where = first_divergence(model, target, len(expected.tokens), extras)
     return str(where) if where else first_token_difference(expected, found) or "only in the build without trace"

@@ -13,6 +13,8 @@ from llgen.targets.schema import load_target
 
 from .options import (
     answer,
+    bake_prompt_option,
+    chosen_extras,
     context_option,
     json_option,
     kib,
@@ -38,6 +40,7 @@ from .options import (
     type=click.IntRange(1, MOST_POSITIONS),
     help="Positions of a prompt to evaluate together: faster, for more RAM.  [default: 1 on microcontrollers]",
 )
+@bake_prompt_option
 @json_option
 def command(
     model: Path,
@@ -48,6 +51,7 @@ def command(
     kv: str | None,
     context: int | None,
     prefill: int | None,
+    bake_prompt: Path | None,
     as_json: bool,
 ) -> None:
     """Generate C for MODEL, a model directory, and compile it with zig.
@@ -58,7 +62,8 @@ def command(
     with spinner("loading") as progress:
         source = read_model(model, scheme, kv, context)
         directory = output or Path(f"{source.name}-{facts.name}")
-        result = build(source, facts, directory, prefix=prefix, prefill=prefill, progress=progress)
+        extras = chosen_extras(source, bake_prompt)
+        result = build(source, facts, directory, prefix=prefix, prefill=prefill, extras=extras, progress=progress)
     if as_json:
         answer(_as_json(result))
     else:
@@ -70,6 +75,7 @@ def _as_json(result: Build) -> dict[str, object]:
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
         "prefill": result.facts["prefill"],
+        "prompt_tokens": result.facts["prompt_tokens"],
         "code_bytes": result.facts["code_bytes"],
         "rodata_bytes": result.facts["rodata_bytes"],
         "digest_positions": result.facts["digest_positions"],
@@ -87,10 +93,10 @@ def _tell(result: Build) -> None:
     if not result.written:
         say(f"{result.directory} is up to date")
     say(f"built {result.artifact.path} for {facts['target']}, scheme {facts['scheme']}")
-    say(
-        f"flash  {kib(facts['flash_bytes'])}"
-        + (f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else "")
-    )
+    code = f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else ""
+    prompt = facts["rodata_bytes"].get("prompt")
+    baked = f", {prompt:,} the baked prompt of {facts['prompt_tokens']} tokens" if prompt else ""
+    say(f"flash  {kib(facts['flash_bytes'])}{code}{baked}")
     together = f", {facts['prefill']} positions of a prompt at a time" if facts["prefill"] > 1 else ""
     say(f"RAM    {kib(facts['ram_bytes'])}{together}")
     if facts["stack_bytes"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from llgen.codegen.build import DIGEST_POSITIONS, Progress, expected_trace
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.device import normal_digest, read_digest
 from llgen.codegen.errors import ExitCode, UsageError
+from llgen.codegen.extras import Extras
 from llgen.codegen.parity import Closeness, closeness
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.quantized import is_quantized, read_model
@@ -22,6 +24,8 @@ from llgen.targets.schema import load_target, target_names
 
 from .options import (
     answer,
+    bake_prompt_option,
+    chosen_extras,
     context_option,
     json_option,
     kv_option,
@@ -45,6 +49,7 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@bake_prompt_option
 @json_option
 def command(
     model: Path,
@@ -58,6 +63,7 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    bake_prompt: Path | None,
     as_json: bool,
 ) -> int:
     """Compare the compiled C of MODEL with the NumPy reference, bit for bit, and that with PyTorch.
@@ -69,16 +75,22 @@ def command(
         raise UsageError("--digest and --serial exclude each other", "give one of them")
     typed = normal_digest(digest) if digest is not None else None
     quantized = read_model(model, scheme, kv, context)
-    require_positions("--positions", positions, quantized.context)
-    count = min(positions or DIGEST_POSITIONS, quantized.context)
+    extras = chosen_extras(quantized, bake_prompt)
+    room = quantized.context - extras.cached
+    require_positions("--positions", positions, room)
+    count = min(positions or DIGEST_POSITIONS, room)
     with spinner("computing the reference") as progress:
-        expected = expected_trace(quantized, count)
+        expected = expected_trace(quantized, count, extras.tokens)
         if typed or serial:
             progress(f"listening to {serial}")
             rows = [_device(serial or "device", typed or read_digest(str(serial), baud, timeout), expected)]
         else:
-            rows = _verify(quantized, target, count, progress)
-        close = _check_torch(model, quantized, expected) if torch and find_spec("torch") else None
+            rows = _verify(quantized, target, count, extras, progress)
+        close = (
+            _check_torch(model, quantized, (*extras.tokens[:-1], *expected.tokens))
+            if torch and find_spec("torch")
+            else None
+        )
     result = {
         "model": quantized.name,
         "scheme": quantized.scheme,
@@ -98,11 +110,11 @@ def command(
     return ExitCode.FAILED if unproved or any(row.error for row in rows) else ExitCode.DONE
 
 
-def _verify(model: QuantModel, target: str, positions: int, progress: Progress) -> list[Verdict]:
+def _verify(model: QuantModel, target: str, positions: int, extras: Extras, progress: Progress) -> list[Verdict]:
     if target != "all":
         facts = load_target(target)
         counts = facts.runner is not None and facts.runner.counter != "callgrind"  # that one is slow
-        return [verify(model, facts, positions, counts=counts, progress=progress)]
+        return [verify(model, facts, positions, counts=counts, progress=progress, extras=extras)]
     names = target_names()
     rows = []
     for at, name in enumerate(names, start=1):
@@ -110,7 +122,7 @@ def _verify(model: QuantModel, target: str, positions: int, progress: Progress) 
         def tell(what: str, where: str = f"{name}, {at} of {len(names)}") -> None:
             progress(f"{where}: {what}")
 
-        rows.append(verify_leniently(model, load_target(name), positions, tell))
+        rows.append(verify_leniently(model, load_target(name), positions, tell, extras))
     return rows
 
 
@@ -125,14 +137,14 @@ def _device(name: str, digest: str, expected: Trace) -> Verdict:
     )
 
 
-def _check_torch(directory: Path, model: QuantModel, expected: Trace) -> Closeness | None:
+def _check_torch(directory: Path, model: QuantModel, tokens: Sequence[int]) -> Closeness | None:
     """None where the float32 model that was quantised is not at hand."""
     if is_quantized(directory):
         return None
     from llgen.trainer.oracle import torch_logits
 
     checkpoint = load_checkpoint(directory)
-    return closeness(Reference(model).feed(expected.tokens), torch_logits(checkpoint, expected.tokens))
+    return closeness(Reference(model).feed(tokens), torch_logits(checkpoint, tokens))
 
 
 def _tell(result: dict[str, Any], rows: list[Verdict], close: Closeness | None) -> None:

@@ -11,6 +11,7 @@ import click
 
 from llgen.codegen.build import build_cached
 from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.extras import Extras
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.quantized import read_model
 from llgen.codegen.runner import run_story
@@ -18,6 +19,8 @@ from llgen.targets.schema import load_target
 
 from .options import (
     answer,
+    bake_prompt_option,
+    chosen_extras,
     context_option,
     json_option,
     kv_option,
@@ -55,6 +58,7 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@bake_prompt_option
 @json_option
 def command(
     model: Path,
@@ -72,6 +76,7 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    bake_prompt: Path | None,
     as_json: bool,
 ) -> None:
     """Continue PROMPT (`-`: standard input) with MODEL, building it first when needed.
@@ -92,9 +97,10 @@ def command(
     facts = load_target(target)
     room = source.context
     require_positions("-n", positions, room)
-    _check_prompt(source, text)
+    extras = chosen_extras(source, bake_prompt)
+    _check_prompt(source, extras, text)
     with spinner("building") as progress:
-        built = build_cached(source, facts, progress)
+        built = build_cached(source, facts, progress, extras=extras)
     seed = secrets.randbelow(2**32) if seed is None else seed
     arguments = [
         "-t",
@@ -143,7 +149,7 @@ def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:
     return None if prompt is None else prompt.encode("utf-8", errors="surrogateescape")
 
 
-def _check_prompt(model: QuantModel, text: bytes | None) -> None:
+def _check_prompt(model: QuantModel, extras: Extras, text: bytes | None) -> None:
     """Refuse a prompt that does not fit, before anything is built for it."""
     if text is None:
         return
@@ -151,9 +157,11 @@ def _check_prompt(model: QuantModel, text: bytes | None) -> None:
         raise LlgenError("the prompt holds a zero byte, which ends a text in C", "remove it")
     if model.vocabulary is None:
         raise UsageError(f"'{model.name}' has no tokenizer, so it takes no prompt", "give --tokens IDS")
-    count = 1 + len(model.vocabulary.encode(text))
+    before = len(extras.tokens) or 1
+    count = before + len(model.vocabulary.encode(text))
     if count > model.context:
+        counted = "the start token" if before == 1 else f"{before} baked ones"
         raise LlgenError(
-            f"the prompt has {count} tokens, the start token among them; the context has {model.context} positions",
+            f"the prompt has {count} tokens, {counted} among them; the context has {model.context} positions",
             "shorten it" + ("" if model.context == model.config.max_seq_len else ", or build for a longer --context"),
         )
