@@ -13,6 +13,8 @@ class Extras:
 
     prompt: Prompt | None = None
     """Every conversation begins with it; its keys and values lie in flash."""
+    drafts: int = 0
+    """Tokens that may be evaluated ahead, together with the newest one."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -27,7 +29,7 @@ class Extras:
     @property
     def identity(self) -> str:
         """Differs where builds differ."""
-        return f"prompt {self.tokens}"
+        return f"prompt {self.tokens}, drafts {self.drafts}"
 
 
 PLAIN = Extras()

@@ -21,6 +21,7 @@ from .prompt_cache import pack_prompt, with_prompt
 from .quantize import QuantModel, quantize
 from .render import FileSet, render, weights_paths
 from .spec import lower
+from .speculation import positions_for_drafts
 from .tokenizer_tables import TokenizerTables, tabulate
 from .toolchain import NUMERIC_FLAGS
 
@@ -71,9 +72,12 @@ def generate(
     model = source if isinstance(source, QuantModel) else quantized(source)
     kernels = select(target.isa)
     tables = None if model.vocabulary is None else tabulate(model.vocabulary)
-    positions = positions_of_block(model, kernels, target, prefill)
+    positions = positions_for_drafts(
+        positions_of_block(model, kernels, target, prefill), extras.drafts, model.context, asked=prefill is not None
+    )
     threads = has_threads(target, positions)
-    memory = plan(model, kernels, 0 if tables is None else tables.size, positions, threads=threads)
+    tokenizer_bytes = 0 if tables is None else tables.size
+    memory = plan(model, kernels, tokenizer_bytes, positions, threads=threads, drafts=extras.drafts)
     packed = pack(model, kernels)
     if extras.prompt is not None:
         require_room(extras.tokens, model.context)

@@ -40,6 +40,9 @@ _APART = 16
 # Two unions of a pointer and 64 bits, and two whole numbers.
 _CALLBACK_BYTES = 24
 
+# Six whole numbers: how far to speculate at most and now, which rows of logits are ahead, and what came of it.
+_SPECULATION_BYTES = 24
+
 # Sizes are compile-time constants of 32-bit targets too.
 _MAX_BYTES = (1 << 31) - 1
 
@@ -132,6 +135,8 @@ class MemoryPlan:
     """A head's elements in the value cache."""
     block: BlockPlan | None
     """What several positions at a time take; None: they are evaluated one by one."""
+    drafts: int
+    """Tokens that may be evaluated ahead."""
     ram_bytes: int
     """sizeof of the state: all the RAM that generated code uses, stack apart."""
     sections: Mapping[str, int]
@@ -155,9 +160,17 @@ class MemoryPlan:
 
 
 def plan(
-    model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positions: int = 1, *, threads: bool = False
+    model: QuantModel,
+    kernels: KernelSet,
+    tokenizer_bytes: int = 0,
+    positions: int = 1,
+    *,
+    threads: bool = False,
+    drafts: int = 0,
 ) -> MemoryPlan:
     """Place every buffer, for blocks of so many positions, and for a callback that divides the work of a block.
+
+    Of up to `drafts` positions, fewer than a block has, the logits are kept beside those of the newest one.
 
     Raises LlgenError (does not fit) when the state or a matrix is larger than a 32-bit target can address.
     """
@@ -185,7 +198,7 @@ def plan(
         ]
     demands = [
         _demand("x", positions * dim_padded, "embed", "final_norm"),
-        _demand("n", (1 if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
+        _demand("n", (1 + drafts if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
         _demand("qkv", positions * qkv_padded, "wqkv", "attend"),
         *attention,
         _demand("h", positions * 2 * hidden_padded, "w13", "w2"),
@@ -196,8 +209,12 @@ def plan(
     if whole_cache:
         demands = [demand for demand in demands if demand.name != "queries"]  # they are whole numbers
     buffers = place(demands)
-    members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded, block)
+    logits = (1 + drafts) * vocab_padded
+    members = _members(model, kernels, buffers, logits, context_padded, head_columns, head_padded, block)
     ram_bytes = sum(member.bytes for member in members) + 2 * 4
+    if drafts:
+        members = (members[0], _member("drafts", "int32_t", 1 + drafts), *members[1:])
+        ram_bytes += members[1].bytes + _SPECULATION_BYTES
     if threads:
         ram_bytes = round_up(ram_bytes + _CALLBACK_BYTES, 8)
     sections = {name: size for name, size in _sections(model, kernels).items() if size}
@@ -222,6 +239,7 @@ def plan(
         head_columns=head_columns,
         head_padded=head_padded,
         block=block,
+        drafts=drafts,
         ram_bytes=ram_bytes,
         sections=sections,
     )
@@ -231,7 +249,7 @@ def _members(
     model: QuantModel,
     kernels: KernelSet,
     buffers: Sequence[Buffer],
-    vocab_padded: int,
+    logits: int,
     context_padded: int,
     head_columns: int,
     head_padded: int,
@@ -251,7 +269,7 @@ def _members(
             _member("key_scales", "float", heads * context_padded),
             _member("value_scales", "float", heads * context_padded),
         ]
-    members += [_member("arena", "float", arena), _member("logits", "float", vocab_padded)]
+    members += [_member("arena", "float", arena), _member("logits", "float", logits)]
     if model.is_integer:
         row = _operand_row(model, kernels, head_columns)
         operands, units = (1, 1) if block is None else (block.operand_rows, block.attend_units)

@@ -16,6 +16,7 @@ from .parity import first_divergence, first_token_difference
 from .quantize import QuantModel
 from .reference import Trace
 from .runner import missing_emulator, run_selftest
+from .speculation import positions_for_drafts
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def verify(
         return Verdict(**facts, skipped=problem)
     expected = expected_trace(model, positions, extras.tokens)
     progress(f"running on {target.name}")
-    found = run_selftest(built.artifact, positions)
+    found = run_selftest(built.artifact, positions, extras.drafts)
     facts |= {"digest": found.digest_hex, "equal": found == expected, "positions": positions}
     if found != expected:
         progress("looking for the first difference")
@@ -77,7 +78,8 @@ def verify_leniently(
     model: QuantModel, target: Target, positions: int, progress: Progress, extras: Extras = PLAIN
 ) -> Verdict:
     """As verify, one target of many: a small board gets the context that fits it, a failure becomes a verdict."""
-    fitting = model.for_context(fitting_context(model, select(target.isa), target))
+    block = positions_for_drafts(1, extras.drafts, model.context, asked=False)
+    fitting = model.for_context(fitting_context(model, select(target.isa), target, block, extras.drafts))
     try:
         return verify(fitting, target, positions, counts=True, progress=progress, extras=extras)
     except LlgenError as error:

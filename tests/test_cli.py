@@ -334,6 +334,9 @@ WRONG = {
     "prompt to bake too long": (["build", "{fox}", "--bake-prompt", "{long}"], 3, "the context has 75"),
     "prompt to bake without tokenizer": (["run", "{mute}", "--bake-prompt", "{latin}"], 2, "'mute' has no tokenizer"),
     "prompt behind a baked one": (["run", "{fox}", "x" * 72, "--bake-prompt", "{short}"], 1, "baked ones among them"),
+    "tokens ahead": (["run", "{fox}", "--speculate", "64"], 2, "64 is not in the range"),
+    "more ahead than a block": (["build", "{fox}", "--speculate", "4", "--prefill", "4"], 2, "makes blocks of 4"),
+    "more ahead than the context": (["check", "{fox}", "--speculate", "9", "--context", "9"], 2, "the context has 9"),
     "foreign token": (["run", "{fox}", "--tokens", "9999"], 1, "ids of the vocabulary"),
 }
 

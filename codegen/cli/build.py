@@ -22,6 +22,7 @@ from .options import (
     model_argument,
     say,
     scheme_option,
+    speculate_option,
     spinner,
     target_option,
 )
@@ -41,6 +42,7 @@ from .options import (
     help="Positions of a prompt to evaluate together: faster, for more RAM.  [default: 1 on microcontrollers]",
 )
 @bake_prompt_option
+@speculate_option
 @json_option
 def command(
     model: Path,
@@ -52,6 +54,7 @@ def command(
     context: int | None,
     prefill: int | None,
     bake_prompt: Path | None,
+    drafts: int,
     as_json: bool,
 ) -> None:
     """Generate C for MODEL, a model directory, and compile it with zig.
@@ -62,7 +65,7 @@ def command(
     with spinner("loading") as progress:
         source = read_model(model, scheme, kv, context)
         directory = output or Path(f"{source.name}-{facts.name}")
-        extras = chosen_extras(source, bake_prompt)
+        extras = chosen_extras(source, bake_prompt, drafts)
         result = build(source, facts, directory, prefix=prefix, prefill=prefill, extras=extras, progress=progress)
     if as_json:
         answer(_as_json(result))
@@ -75,6 +78,7 @@ def _as_json(result: Build) -> dict[str, object]:
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
         "prefill": result.facts["prefill"],
+        "speculate": result.facts["speculate"],
         "prompt_tokens": result.facts["prompt_tokens"],
         "code_bytes": result.facts["code_bytes"],
         "rodata_bytes": result.facts["rodata_bytes"],

@@ -33,6 +33,7 @@ from .options import (
     require_positions,
     say,
     scheme_option,
+    speculate_option,
     spinner,
 )
 
@@ -50,6 +51,7 @@ from .options import (
 @kv_option
 @context_option
 @bake_prompt_option
+@speculate_option
 @json_option
 def command(
     model: Path,
@@ -64,6 +66,7 @@ def command(
     kv: str | None,
     context: int | None,
     bake_prompt: Path | None,
+    drafts: int,
     as_json: bool,
 ) -> int:
     """Compare the compiled C of MODEL with the NumPy reference, bit for bit, and that with PyTorch.
@@ -75,7 +78,7 @@ def command(
         raise UsageError("--digest and --serial exclude each other", "give one of them")
     typed = normal_digest(digest) if digest is not None else None
     quantized = read_model(model, scheme, kv, context)
-    extras = chosen_extras(quantized, bake_prompt)
+    extras = chosen_extras(quantized, bake_prompt, drafts)
     room = quantized.context - extras.cached
     require_positions("--positions", positions, room)
     count = min(positions or DIGEST_POSITIONS, room)

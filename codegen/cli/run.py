@@ -28,6 +28,7 @@ from .options import (
     require_positions,
     say,
     scheme_option,
+    speculate_option,
     spinner,
     target_option,
 )
@@ -59,6 +60,7 @@ from .options import (
 @kv_option
 @context_option
 @bake_prompt_option
+@speculate_option
 @json_option
 def command(
     model: Path,
@@ -77,6 +79,7 @@ def command(
     kv: str | None,
     context: int | None,
     bake_prompt: Path | None,
+    drafts: int,
     as_json: bool,
 ) -> None:
     """Continue PROMPT (`-`: standard input) with MODEL, building it first when needed.
@@ -97,7 +100,7 @@ def command(
     facts = load_target(target)
     room = source.context
     require_positions("-n", positions, room)
-    extras = chosen_extras(source, bake_prompt)
+    extras = chosen_extras(source, bake_prompt, drafts)
     _check_prompt(source, extras, text)
     with spinner("building") as progress:
         built = build_cached(source, facts, progress, extras=extras)
@@ -114,6 +117,7 @@ def command(
         "-n",
         str(positions or room),
     ]
+    arguments += ["--speculate", str(drafts)] if drafts else []
     arguments += ["--ignore-eos"] if ignore_eos else []
     arguments += ["--tokens", tokens] if tokens is not None else []
     story = run_story(built.artifact, arguments, text, stream=not as_json)
@@ -123,6 +127,8 @@ def command(
                 "prompt_tokens": story.prompt_tokens,
                 "tokens": story.tokens,
                 "text": story.text,
+                "drafted": story.drafted,
+                "accepted": story.accepted,
                 "tokens_per_second": round(story.tokens_per_second, 1),
                 "seed": seed,
                 "target": facts.name,
@@ -132,7 +138,8 @@ def command(
         )
     elif not quiet:
         count = len(story.tokens)
-        say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}")
+        ahead = f"; {story.accepted} of {story.drafted} tokens evaluated ahead were right" if drafts else ""
+        say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}{ahead}")
 
 
 def _decimal(value: float) -> str:
