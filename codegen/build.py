@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +22,7 @@ from llgen.targets.schema import Target
 from . import __version__, literals
 from .checkpoint import Checkpoint
 from .errors import ExitCode, LlgenError
+from .extras import PLAIN, Extras
 from .fit import require_fit
 from .measure import Measurement, measure
 from .pipeline import Generation, generate
@@ -59,23 +60,26 @@ def build(
     *,
     prefix: str | None = None,
     prefill: int | None = None,
+    extras: Extras = PLAIN,
     tuning: Values | None = None,
     digest_positions: int = DIGEST_POSITIONS,
     progress: Progress = lambda what: None,
 ) -> Build:
     """Generate, write, compile, measure; `directory` must be new, empty, or of an earlier build.
 
-    `prefill` is how many positions are evaluated together, None what suits the target; `tuning` other sizes than the
-    usual ones; `digest_positions` how many positions the digest covers, where the context has as many.
+    `prefill` is how many positions are evaluated together, None what suits the target; `extras` is what the program has
+    beside the model; `tuning` other sizes than the usual ones; `digest_positions` how many positions the digest covers,
+    where the context has as many.
 
     Raises LlgenError when a stage fails, the target's memory is too small, or the stack exceeds what the header
     promises.
     """
     progress("generating C")
-    generation = generate(source, target, prefix=prefix, prefill=prefill, tuning=tuning)
+    generation = generate(source, target, prefix=prefix, prefill=prefill, extras=extras, tuning=tuning)
     require_fit(generation.model, generation.kernels, generation.memory, target)
     progress("computing the expected digest")
-    expected = expected_trace(generation.model, min(digest_positions, generation.model.context))
+    room = generation.model.context - extras.cached
+    expected = expected_trace(generation.model, min(digest_positions, room), extras.tokens)
     artifact_name = generation.context.artifact
     facts = _facts(generation, target, expected, tuning)
     files_and_manifest = tuple(sorted([*generation.files, MANIFEST]))
@@ -99,12 +103,13 @@ def build_cached(
     target: Target,
     progress: Progress = lambda what: None,
     *,
+    extras: Extras = PLAIN,
     tuning: Values | None = None,
     digest_positions: int = DIGEST_POSITIONS,
 ) -> Build:
-    """As build, into the cache directory, and only when neither model, target, tuning nor llgen have changed since."""
+    """As build, into the cache directory, and only when no argument and no part of llgen has changed since."""
     sizes = [] if tuning is None else [tuning.model_dump_json()]
-    key = build_key(model, target, model.name, str(digest_positions), *sizes)
+    key = build_key(model, target, model.name, str(digest_positions), extras.identity, *sizes)
     directory = cache_directory() / "builds" / f"{model.name}-{target.name}-{key[:16]}"
     found = _found(directory, target)
     if found is not None:
@@ -119,6 +124,7 @@ def build_cached(
             target,
             directory,
             prefix=_safe_prefix(model.name),
+            extras=extras,
             tuning=tuning,
             digest_positions=digest_positions,
             progress=progress,
@@ -171,16 +177,16 @@ def _safe_prefix(name: str) -> str:
         return "model"
 
 
-def expected_trace(model: QuantModel, positions: int) -> Trace:
-    """The reference's tokens and digest for a model; kept in the cache, for it takes seconds on a larger one."""
-    key = _key(*_identity(model), str(positions))
+def expected_trace(model: QuantModel, positions: int, prompt: Sequence[int] = ()) -> Trace:
+    """The reference's `selftest`; kept in the cache, for it takes seconds on a larger model."""
+    key = _key(*_identity(model), str(positions), str(tuple(prompt)))
     path = cache_directory() / "digests" / f"{key}.json"
     try:
         kept = json.loads(path.read_text(encoding="ascii"))
         return Trace(tuple(kept["tokens"]), int(kept["digest"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # absent, or written by something else: compute it
-    trace = selftest(model, positions)
+    trace = selftest(model, positions, prompt=prompt)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="ascii") as stream:
         json.dump({"tokens": trace.tokens, "digest": trace.digest}, stream)
@@ -204,6 +210,8 @@ def _facts(generation: Generation, target: Target, expected: Trace, tuning: Valu
         "isa": generation.kernels.isa,
         "prefill": generation.memory.positions,
         "tuning": None if tuning is None else tuning.given(),
+        "speculate": generation.memory.drafts,
+        "prompt_tokens": generation.memory.prompt_tokens,
         "digest": expected.digest_hex,
         "digest_positions": len(expected.tokens),
         "ram_bytes": generation.memory.ram_bytes,

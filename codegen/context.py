@@ -22,13 +22,17 @@ from .pack import Packed
 from .plan import STEPS, WORD_ROOM, BlockPlan, MemoryPlan, operand_elements, round_up
 from .quantize import KINDS, QuantModel
 from .soft_exp import SoftExp, soft_exp
+from .speculation import LEAST_MATCH, MOST_MATCH
 from .tokenizer_tables import TokenizerTables
 
 WEIGHT_BITS = 30
 """The likeliest token weighs 2^30 when sampling: the sum over any vocabulary fits 64 bits with room to spare."""
 
 
-_MEMBER_COMMENTS = {"tokens": " /* the last so many: to merge a prompt's last word in */"}
+_MEMBER_COMMENTS = {
+    "tokens": " /* the last so many: to merge a prompt's last word in */",
+    "drafts": " /* the newest token, and those expected behind it */",
+}
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,16 @@ class CodegenContext:
     has_final_gain: bool
     classifier: str
     has_tokenizer: bool
+    speculates: bool
+    """Tokens may be evaluated ahead."""
+    least_match: int
+    """Tokens that must have stood in the conversation before, one after the other, for more to be expected."""
+    most_match: int
+    """More of them are not looked for."""
+    baked_prompt: bool
+    """Conversations begin with a prompt whose keys and values are constants."""
+    prompt_bytes_text: str
+    """What it takes in flash"""
     trace: bool
     """Generate calls that hand every intermediate to a function outside; for `check` alone."""
     dim_float: str
@@ -339,6 +353,11 @@ def name(
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",
         has_tokenizer=tables is not None,
+        speculates=memory.drafts > 0,
+        least_match=LEAST_MATCH,
+        most_match=MOST_MATCH,
+        baked_prompt=memory.prompt is not None,
+        prompt_bytes_text=f"{memory.sections.get('prompt', 0):,}",
         trace=trace,
         dim_float=literals.float32(config.dim),
         norm_eps=literals.float32(config.norm_eps),
@@ -391,6 +410,10 @@ def _public_constants(
     }
     if tables is not None:
         constants[f"{upper}_PIECE_BYTES"] = max(3, *(len(text) for text in tables.texts))
+    if memory.prompt is not None:
+        constants[f"{upper}_PROMPT_TOKENS"] = memory.prompt.tokens
+    if memory.drafts:
+        constants[f"{upper}_DRAFTS"] = memory.drafts
     constants[f"{upper}_RAM_BYTES"] = memory.ram_bytes
     constants[f"{upper}_STACK_BYTES"] = kernels.stack_bytes
     return _aligned((name, str(value), "") for name, value in constants.items())
@@ -428,6 +451,10 @@ def _private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet
         constants["VALUE_POSITIONS"] = round_up(model.context, 2)
     if memory.block is not None:
         constants |= _block_constants(memory.block, model, kernels)
+    if memory.prompt is not None:
+        constants |= {"PROMPT_KEYS": memory.prompt.keys, "PROMPT_VALUES": memory.prompt.values}
+        if model.kv == "q8":
+            constants["PROMPT_SCALES"] = memory.prompt.scales
     return _aligned((name, str(value), "") for name, value in constants.items())
 
 

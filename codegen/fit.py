@@ -28,12 +28,14 @@ def require_fit(model: QuantModel, kernels: KernelSet, memory: MemoryPlan, targe
         if need <= region.length:
             continue
         ram = {"data", "state"} & set(region.holds)
-        context = fitting_context(model, kernels, target, memory.positions) if ram else None
         hint = "a smaller model, or a scheme with smaller weights"
         if ram:
-            hint = f"--context {context}" if context else "a smaller model"
+            context = fitting_context(model, kernels, target, memory.positions, memory.drafts) or 0
+            hint = f"--context {context}" if context > memory.prompt_tokens else "a smaller model"
             if memory.positions > 1:
-                hint += ", or a smaller --prefill"
+                hint += f", or a smaller {'--speculate' if memory.drafts else '--prefill'}"
+        elif memory.prompt is not None:
+            hint += ", or a shorter --bake-prompt"
         raise LlgenError(
             f"'{model.name}' needs {need:,} bytes of {region.name} for {' and '.join(region.holds)}"
             + (f" at context {model.context}" if ram else "")
@@ -43,27 +45,30 @@ def require_fit(model: QuantModel, kernels: KernelSet, memory: MemoryPlan, targe
         )
 
 
-def fitting_context(model: QuantModel, kernels: KernelSet, target: Target, positions: int = 1) -> int | None:
+def fitting_context(
+    model: QuantModel, kernels: KernelSet, target: Target, positions: int = 1, drafts: int = 0
+) -> int | None:
     """The longest context, up to that of `model`, whose state fits the target; None when not even one position does.
 
-    `positions` are evaluated together.
+    `positions` are evaluated together, up to `drafts` of them ahead.
     """
     if target.firmware is None:
         return model.context
     low, high = 0, model.context
     while low < high:
         middle = (low + high + 1) // 2
-        if _fits(model, kernels, target, middle, positions):
+        if _fits(model, kernels, target, middle, positions, drafts):
             low = middle
         else:
             high = middle - 1
     return low or None
 
 
-def _fits(model: QuantModel, kernels: KernelSet, target: Target, context: int, positions: int) -> bool:
+def _fits(model: QuantModel, kernels: KernelSet, target: Target, context: int, positions: int, drafts: int) -> bool:
     firmware = target.firmware
     assert firmware is not None
-    memory = plan(model.for_context(context), kernels, positions=min(positions, context))
+    positions = min(positions, context)
+    memory = plan(model.for_context(context), kernels, positions=positions, drafts=min(drafts, positions - 1))
     has_tokenizer = model.vocabulary is not None
     return all(
         _need(firmware, region.name, memory, target, context, has_tokenizer) <= region.length

@@ -32,7 +32,7 @@ class PackedTensor:
 
     @property
     def count(self) -> int:
-        return len(self.data) // {"float": 4, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}[self.type]
+        return len(self.data) // {"float": 4, "int32_t": 4, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}[self.type]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class Packed:
     tensors: tuple[PackedTensor, ...]
     places: dict[str, tuple[MatrixPlace, ...]]
     """Of each kind of integer matrix, one place a layer."""
+
+    def followed_by(self, tensors: Sequence[PackedTensor]) -> Packed:
+        """The same with more arrays behind these."""
+        return Packed((*self.tensors, *tensors), self.places)
 
 
 def pack(model: QuantModel, kernels: KernelSet) -> Packed:

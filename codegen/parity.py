@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import numpy.typing as npt
 from llgen.targets.schema import Target
 
 from .errors import LlgenError
+from .extras import PLAIN, Extras
 from .numerics import Array
 from .pipeline import generate
 from .quantize import QuantModel
-from .reference import Reference, Trace
+from .reference import Trace, begin
 from .runner import run_program
 from .toolchain import compile_objects, link
 from .tuning import Values
@@ -63,20 +64,20 @@ def first_token_difference(expected: Trace, found: Trace) -> str | None:
 
 
 def first_divergence(
-    model: QuantModel, target: Target, positions: int, tuning: Values | None = None
+    model: QuantModel, target: Target, positions: int, extras: Extras = PLAIN, tuning: Values | None = None
 ) -> Divergence | None:
     """Build the program once more with every intermediate written out, and find the first that differs.
 
     None when all are equal, so that the fault lies in the release alone.
     """
-    generation = generate(model, target, tuning=tuning, trace=True)
+    generation = generate(model, target, extras=extras, tuning=tuning, trace=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for path, content in generation.files.items():
             (folder / path).write_bytes(content)
         objects = compile_objects(folder, generation.sources, target, folder)
         output = run_program(link(objects, target, folder / "trace"), ["--selftest", str(positions)])
-    return compare_traces(model, parse_trace(output), positions)
+    return compare_traces(model, parse_trace(output), positions, extras.tokens)
 
 
 def parse_trace(output: bytes) -> Iterator[tuple[str, int, Array]]:
@@ -95,11 +96,12 @@ def parse_trace(output: bytes) -> Iterator[tuple[str, int, Array]]:
         at = end + 1 + 4 * count
 
 
-def compare_traces(model: QuantModel, found: Iterator[tuple[str, int, Array]], positions: int) -> Divergence | None:
+def compare_traces(
+    model: QuantModel, found: Iterator[tuple[str, int, Array]], positions: int, prompt: Sequence[int] = ()
+) -> Divergence | None:
     """Run the reference beside a trace and stop at the first difference in bits."""
     expected: list[tuple[str, int, Array]] = []
-    reference = Reference(model, observer=lambda tensor, layer, values: expected.append((tensor, layer, values[0])))
-    token = model.start_id
+    reference, token = begin(model, prompt, lambda tensor, layer, values: expected.append((tensor, layer, values[0])))
     for position in range(positions):
         expected.clear()
         logits = reference.feed([token])[0]

@@ -11,13 +11,17 @@ from . import literals
 from .blocking import has_threads, positions_of_block
 from .checkpoint import Checkpoint
 from .context import CodegenContext, name
+from .extras import PLAIN, Extras
 from .kernels import KernelSet, select
 from .machine import program_sources
 from .pack import Packed, PackedTensor, pack
 from .plan import MemoryPlan, plan
+from .prompt import require_room
+from .prompt_cache import pack_prompt, with_prompt
 from .quantize import QuantModel, quantize
 from .render import FileSet, render, weights_paths
 from .spec import lower
+from .speculation import positions_for_drafts
 from .tokenizer_tables import TokenizerTables, tabulate
 from .toolchain import NUMERIC_FLAGS
 from .tuning import Values, tuned
@@ -58,22 +62,31 @@ def generate(
     *,
     prefix: str | None = None,
     prefill: int | None = None,
+    extras: Extras = PLAIN,
     tuning: Values | None = None,
     trace: bool = False,
 ) -> Generation:
     """Run all pure stages; touches no disk. A checkpoint is built as it is, in float32.
 
     `prefill` is how many positions are evaluated together; None leaves it to the tuning, and without one to
-    `positions_of_block`, which says what it raises. `tuned` says what a tuning raises.
+    `positions_of_block`, which says what it raises. `tuned` says what a tuning raises. Raises LlgenError (does not fit)
+    when the context is shorter than the prompt among the `extras`.
     """
     model = source if isinstance(source, QuantModel) else quantized(source)
     tuning = tuning or Values()
     kernels = tuned(select(target.isa), tuning)
     tables = None if model.vocabulary is None else tabulate(model.vocabulary)
-    positions = positions_of_block(model, kernels, target, tuning.prefill if prefill is None else prefill)
+    prefill = tuning.prefill if prefill is None else prefill
+    block = positions_of_block(model, kernels, target, prefill)
+    positions = positions_for_drafts(block, extras.drafts, model.context, asked=prefill is not None)
     threads = has_threads(target, positions)
-    memory = plan(model, kernels, 0 if tables is None else tables.size, positions, threads=threads)
+    tokenizer_bytes = 0 if tables is None else tables.size
+    memory = plan(model, kernels, tokenizer_bytes, positions, threads=threads, drafts=extras.drafts)
     packed = pack(model, kernels)
+    if extras.prompt is not None:
+        require_room(extras.tokens, model.context)
+        memory = with_prompt(memory, model, kernels, len(extras.tokens))
+        packed = packed.followed_by(pack_prompt(extras.prompt, memory, kernels))
     p = literals.prefix(prefix or model.name)
     sources = _model_sources(p, tables is not None, packed.tensors)
     program = program_sources(target) + ((f"{p}_threads.c",) if threads else ())

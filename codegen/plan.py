@@ -40,6 +40,9 @@ _APART = 16
 # Two unions of a pointer and 64 bits, and two whole numbers.
 _CALLBACK_BYTES = 24
 
+# Six whole numbers: how far to speculate at most and now, which rows of logits are ahead, and what came of it.
+_SPECULATION_BYTES = 24
+
 # Sizes are compile-time constants of 32-bit targets too.
 _MAX_BYTES = (1 << 31) - 1
 
@@ -99,6 +102,18 @@ class BlockPlan:
 
 
 @dataclass(frozen=True)
+class PromptPlan:
+    """What a baked prompt holds for each KV head of each layer, from the beginning of its cache on; in elements."""
+
+    tokens: int
+    """Of the prompt, the last one too, whose keys and values are not baked."""
+    keys: int
+    values: int
+    scales: int
+    """Of keys, and as many of values; none in a cache of float32."""
+
+
+@dataclass(frozen=True)
 class MemoryPlan:
     """The sizes of everything that generated code keeps; counts are elements unless they say bytes."""
 
@@ -120,10 +135,14 @@ class MemoryPlan:
     """A head's elements in the value cache."""
     block: BlockPlan | None
     """What several positions at a time take; None: they are evaluated one by one."""
+    drafts: int
+    """Tokens that may be evaluated ahead."""
     ram_bytes: int
     """sizeof of the state: all the RAM that generated code uses, stack apart."""
     sections: Mapping[str, int]
     """Bytes of read-only data by what they hold; code is not among them."""
+    prompt: PromptPlan | None = None
+    """None: conversations begin with the start token."""
 
     @property
     def positions(self) -> int:
@@ -131,14 +150,27 @@ class MemoryPlan:
         return 1 if self.block is None else self.block.positions
 
     @property
+    def prompt_tokens(self) -> int:
+        """That every conversation begins with, baked."""
+        return 0 if self.prompt is None else self.prompt.tokens
+
+    @property
     def rodata_bytes(self) -> int:
         return sum(self.sections.values())
 
 
 def plan(
-    model: QuantModel, kernels: KernelSet, tokenizer_bytes: int = 0, positions: int = 1, *, threads: bool = False
+    model: QuantModel,
+    kernels: KernelSet,
+    tokenizer_bytes: int = 0,
+    positions: int = 1,
+    *,
+    threads: bool = False,
+    drafts: int = 0,
 ) -> MemoryPlan:
     """Place every buffer, for blocks of so many positions, and for a callback that divides the work of a block.
+
+    Of up to `drafts` positions, fewer than a block has, the logits are kept beside those of the newest one.
 
     Raises LlgenError (does not fit) when the state or a matrix is larger than a 32-bit target can address.
     """
@@ -166,7 +198,7 @@ def plan(
         ]
     demands = [
         _demand("x", positions * dim_padded, "embed", "final_norm"),
-        _demand("n", (1 if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
+        _demand("n", (1 + drafts if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
         _demand("qkv", positions * qkv_padded, "wqkv", "attend"),
         *attention,
         _demand("h", positions * 2 * hidden_padded, "w13", "w2"),
@@ -177,8 +209,12 @@ def plan(
     if whole_cache:
         demands = [demand for demand in demands if demand.name != "queries"]  # they are whole numbers
     buffers = place(demands)
-    members = _members(model, kernels, buffers, vocab_padded, context_padded, head_columns, head_padded, block)
+    logits = (1 + drafts) * vocab_padded
+    members = _members(model, kernels, buffers, logits, context_padded, head_columns, head_padded, block)
     ram_bytes = sum(member.bytes for member in members) + 2 * 4
+    if drafts:
+        members = (members[0], _member("drafts", "int32_t", 1 + drafts), *members[1:])
+        ram_bytes += members[1].bytes + _SPECULATION_BYTES
     if threads:
         ram_bytes = round_up(ram_bytes + _CALLBACK_BYTES, 8)
     sections = {name: size for name, size in _sections(model, kernels).items() if size}
@@ -203,6 +239,7 @@ def plan(
         head_columns=head_columns,
         head_padded=head_padded,
         block=block,
+        drafts=drafts,
         ram_bytes=ram_bytes,
         sections=sections,
     )
@@ -212,7 +249,7 @@ def _members(
     model: QuantModel,
     kernels: KernelSet,
     buffers: Sequence[Buffer],
-    vocab_padded: int,
+    logits: int,
     context_padded: int,
     head_columns: int,
     head_padded: int,
@@ -232,7 +269,7 @@ def _members(
             _member("key_scales", "float", heads * context_padded),
             _member("value_scales", "float", heads * context_padded),
         ]
-    members += [_member("arena", "float", arena), _member("logits", "float", vocab_padded)]
+    members += [_member("arena", "float", arena), _member("logits", "float", logits)]
     if model.is_integer:
         row = _operand_row(model, kernels, head_columns)
         operands, units = (1, 1) if block is None else (block.operand_rows, block.attend_units)

@@ -33,12 +33,13 @@ class Reference:
     model: QuantModel
     observer: Observer = _ignore
     position: int = 0
-    _caches: list[Cache] = field(default_factory=list)
+    caches: list[Cache] = field(default_factory=list, init=False)
+    """Of each layer, the keys and values so far."""
 
     def __post_init__(self) -> None:
         config = self.model.config
         kind = FloatCache if self.model.kv == "f32" else IntCache
-        self._caches = [kind.empty(config.n_kv_heads, config.head_dim) for _ in self.model.layers]
+        self.caches = [kind.empty(config.n_kv_heads, config.head_dim) for _ in self.model.layers]
 
     def feed(self, tokens: Sequence[int]) -> Array:
         """Evaluate the next positions; returns their logits, [len(tokens), vocab_size].
@@ -81,7 +82,7 @@ class Reference:
         v = qkv[:, config.q_dim + config.kv_dim :].reshape(count, config.n_kv_heads, config.head_dim)
         k = rotate(k, cos, sin)
         self.observer("key", index, k.reshape(count, -1))
-        cache = self._caches[index]
+        cache = self.caches[index]
         cache.extend(k, v)
         mixed = np.stack([cache.attend(q[i], self.position + i + 1) for i in range(count)])
         self.observer("attention", index, mixed)
@@ -130,6 +131,15 @@ def _rows(matrix: Matrix, rows: npt.NDArray[np.int64]) -> Array:
     return some.dequantized()
 
 
+def begin(model: QuantModel, prompt: Sequence[int] = (), observer: Observer = _ignore) -> tuple[Reference, int]:
+    """A conversation with all of a prompt but its last token, which comes next; without one, the start token does."""
+    reference = Reference(model, observer)
+    if not prompt:
+        return reference, model.start_id
+    reference.feed(prompt[:-1])
+    return reference, prompt[-1]
+
+
 # --------------------------------------------------------------------------------------------------------- selftest
 
 
@@ -147,13 +157,19 @@ class Trace:
         return f"{self.digest:08x}"
 
 
-def selftest(model: QuantModel, positions: int, progress: Callable[[int], None] | None = None) -> Trace:
+def selftest(
+    model: QuantModel,
+    positions: int,
+    progress: Callable[[int], None] | None = None,
+    prompt: Sequence[int] = (),
+) -> Trace:
     """Decode greedily from the start token for `positions` positions, as the generated program's `--selftest` does.
 
-    `progress`, when given, is called with the positions done. Raises LlgenError when the context is shorter.
+    With a `prompt` the first of them is its last token, behind all others. `progress`, when given, is called with the
+    positions done. Raises LlgenError when the context is shorter.
     """
-    reference = Reference(model)
-    tokens = [model.start_id]
+    reference, token = begin(model, prompt)
+    tokens = [token]
     digest = 0
     for done in range(1, positions + 1):
         logits = reference.feed(tokens[-1:])[0]

@@ -31,6 +31,10 @@ class Story:
     prompt_tokens: tuple[int, ...]
     tokens: tuple[int, ...]
     seconds: float
+    drafted: int
+    """Tokens that were evaluated ahead."""
+    accepted: int
+    """Those of them that were right."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -51,9 +55,10 @@ def missing_emulator(target: Target) -> str | None:
     return f"this processor has no {', '.join(lacking)}" if lacking else None
 
 
-def run_selftest(artifact: Artifact, positions: int) -> Trace:
-    """Let a program decode greedily and take down its tokens and digest."""
-    output = run_program(artifact, ["--selftest", str(positions)]).decode("ascii", errors="replace")
+def run_selftest(artifact: Artifact, positions: int, drafts: int = 0) -> Trace:
+    """Let a program decode greedily and take down its tokens and digest; `drafts` tokens ahead, if it has the room."""
+    words = ["--selftest", str(positions), *(["--speculate", str(drafts)] if drafts else [])]
+    output = run_program(artifact, words).decode("ascii", errors="replace")
     tokens = re.search(r"^tokens((?: \d+)+)\s*$", output, re.MULTILINE)
     digest = re.search(r"^digest ([0-9a-f]{8})\s*$", output, re.MULTILINE)
     if not tokens or not digest:
@@ -98,6 +103,8 @@ def run_story(artifact: Artifact, arguments: Sequence[str], prompt: bytes | None
         prompt_tokens=_ids(facts.get("prompt_tokens", "")),
         tokens=_ids(facts.get("tokens", "")),
         seconds=float(facts.get("seconds", "0")),
+        drafted=int(facts.get("drafted", "0")),
+        accepted=int(facts.get("accepted", "0")),
     )
 
 

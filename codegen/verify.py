@@ -9,12 +9,14 @@ from llgen.targets.schema import Target
 from .build import Progress, build_cached, expected_trace
 from .counting import instructions_per_token
 from .errors import ExitCode, LlgenError
+from .extras import PLAIN, Extras
 from .fit import fitting_context
 from .kernels import select
 from .parity import first_divergence, first_token_difference
 from .quantize import QuantModel
 from .reference import Trace
 from .runner import missing_emulator, run_selftest
+from .speculation import positions_for_drafts
 from .tuning import Values
 
 
@@ -50,14 +52,16 @@ def verify(
     *,
     counts: bool,
     progress: Progress,
+    extras: Extras = PLAIN,
     tuning: Values | None = None,
 ) -> Verdict:
-    """Compare a target with the reference, bit for bit; `counts` asks for instructions, too.
+    """Compare a target with the reference, bit for bit, behind the prompt if there is one; `counts` asks for
+    instructions, too.
 
     Raises LlgenError when building or running fails.
     """
-    positions = min(positions, model.context)
-    built = build_cached(model, target, progress, tuning=tuning)
+    positions = min(positions, model.context - extras.cached)
+    built = build_cached(model, target, progress, extras=extras, tuning=tuning)
     facts = {
         "target": target.name,
         "flash_bytes": built.facts["flash_bytes"],
@@ -67,13 +71,13 @@ def verify(
     problem = missing_emulator(target)
     if problem:
         return Verdict(**facts, skipped=problem)
-    expected = expected_trace(model, positions)
+    expected = expected_trace(model, positions, extras.tokens)
     progress(f"running on {target.name}")
-    found = run_selftest(built.artifact, positions)
+    found = run_selftest(built.artifact, positions, extras.drafts)
     facts |= {"digest": found.digest_hex, "equal": found == expected, "positions": positions}
     if found != expected:
         progress("looking for the first difference")
-        return Verdict(**facts, first_difference=_difference(model, target, expected, found, tuning))
+        return Verdict(**facts, first_difference=_difference(model, target, extras, tuning, expected, found))
     if counts:
         progress(f"counting instructions on {target.name}")
         facts["instructions_per_token"] = instructions_per_token(built.artifact, positions)
@@ -81,7 +85,13 @@ def verify(
 
 
 def verify_leniently(
-    model: QuantModel, target: Target, positions: int, progress: Progress, *, shortens: bool
+    model: QuantModel,
+    target: Target,
+    positions: int,
+    progress: Progress,
+    extras: Extras = PLAIN,
+    *,
+    shortens: bool,
 ) -> Verdict:
     """As verify, one target of many: a failure becomes a verdict.
 
@@ -89,14 +99,17 @@ def verify_leniently(
     """
     try:
         if shortens:
-            model = model.for_context(fitting_context(model, select(target.isa), target))
-        return verify(model, target, positions, counts=True, progress=progress)
+            block = positions_for_drafts(1, extras.drafts, model.context, asked=False)
+            model = model.for_context(fitting_context(model, select(target.isa), target, block, extras.drafts))
+        return verify(model, target, positions, counts=True, progress=progress, extras=extras)
     except LlgenError as error:
         if error.exit_code == ExitCode.DOES_NOT_FIT:
             return Verdict(target.name, skipped=error.message.splitlines()[0], fits=False)
         return Verdict(target.name, error=error.message)
 
 
-def _difference(model: QuantModel, target: Target, expected: Trace, found: Trace, tuning: Values | None = None) -> str:
-    where = first_divergence(model, target, len(expected.tokens), tuning)
+def _difference(
+    model: QuantModel, target: Target, extras: Extras, tuning: Values | None, expected: Trace, found: Trace
+) -> str:
+    where = first_divergence(model, target, len(expected.tokens), extras, tuning)
     return str(where) if where else first_token_difference(expected, found) or "only in the build without trace"

@@ -328,6 +328,15 @@ WRONG = {
     "positions to check": (["check", "{fox}", "--positions", "76"], 2, "the context has 75"),
     "empty digest": (["check", "{fox}", "--digest", ""], 1, "digest"),
     "unwritable output": (["build", "{fox}", "-o", "/proc/llgen"], 1, "cannot read or write"),
+    "no prompt to bake": (["build", "{fox}", "--bake-prompt", "nowhere"], 1, "cannot read 'nowhere'"),
+    "nothing to bake": (["run", "{fox}", "--bake-prompt", "{empty}"], 1, "holds no text"),
+    "prompt to bake that is no UTF-8": (["check", "{fox}", "--bake-prompt", "{latin}"], 1, "not UTF-8 at byte 1"),
+    "prompt to bake too long": (["build", "{fox}", "--bake-prompt", "{long}"], 3, "the context has 75"),
+    "prompt to bake without tokenizer": (["run", "{mute}", "--bake-prompt", "{latin}"], 2, "'mute' has no tokenizer"),
+    "prompt behind a baked one": (["run", "{fox}", "x" * 72, "--bake-prompt", "{short}"], 1, "baked ones among them"),
+    "tokens ahead": (["run", "{fox}", "--speculate", "64"], 2, "64 is not in the range"),
+    "more ahead than a block": (["build", "{fox}", "--speculate", "4", "--prefill", "4"], 2, "makes blocks of 4"),
+    "more ahead than the context": (["check", "{fox}", "--speculate", "9", "--context", "9"], 2, "the context has 9"),
     "foreign token": (["run", "{fox}", "--tokens", "9999"], 1, "ids of the vocabulary"),
 }
 
@@ -336,16 +345,17 @@ WRONG = {
 def test_wrong_input_gets_one_clear_line(llgen, fox, mute, tmp_path, monkeypatch, case):
     arguments, expected, message = WRONG[case]
     monkeypatch.chdir(tmp_path)
-    zero = tmp_path / "zero.txt"
-    zero.write_bytes(b"a\0b")
-    places = {"fox": fox, "mute": mute, "zero": zero}
+    contents = {"zero": b"a\0b", "empty": b"", "latin": b"B\xe4r", "long": b"x" * 200, "short": b"the little fox"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    places = {"fox": fox, "mute": mute} | {name: tmp_path / name for name in contents}
     code, out, err = llgen(*[argument.format(**places) for argument in arguments])
     assert (code, out) == (expected, "")
     assert message in err
     assert "Traceback" not in err
     if "Usage:" not in err:  # Click adds the usage to what it finds itself
         assert len([line for line in err.splitlines() if not line.startswith("  try: ")]) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["zero.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == set(contents)
 
 
 def test_a_traceback_is_there_for_those_who_ask(fox, tmp_path):

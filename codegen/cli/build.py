@@ -14,6 +14,8 @@ from llgen.targets.schema import load_target
 
 from .options import (
     answer,
+    bake_prompt_option,
+    chosen_extras,
     context_option,
     json_option,
     kib,
@@ -21,6 +23,7 @@ from .options import (
     model_argument,
     say,
     scheme_option,
+    speculate_option,
     spinner,
     target_option,
     tuning_option,
@@ -40,6 +43,8 @@ from .options import (
     type=click.IntRange(1, MOST_POSITIONS),
     help="Positions of a prompt to evaluate together: faster, for more RAM.  [default: 1 on microcontrollers]",
 )
+@bake_prompt_option
+@speculate_option
 @tuning_option
 @json_option
 def command(
@@ -51,6 +56,8 @@ def command(
     kv: str | None,
     context: int | None,
     prefill: int | None,
+    bake_prompt: Path | None,
+    drafts: int,
     tuning: Path | None,
     as_json: bool,
 ) -> None:
@@ -63,7 +70,17 @@ def command(
         source = read_model(model, scheme, kv, context)
         sizes = None if tuning is None else read_values(tuning, source, facts)
         directory = output or Path(f"{source.name}-{facts.name}")
-        result = build(source, facts, directory, prefix=prefix, prefill=prefill, tuning=sizes, progress=progress)
+        extras = chosen_extras(source, bake_prompt, drafts)
+        result = build(
+            source,
+            facts,
+            directory,
+            prefix=prefix,
+            prefill=prefill,
+            extras=extras,
+            tuning=sizes,
+            progress=progress,
+        )
     if as_json:
         answer(_as_json(result))
     else:
@@ -75,6 +92,8 @@ def _as_json(result: Build) -> dict[str, object]:
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
         "prefill": result.facts["prefill"],
+        "speculate": result.facts["speculate"],
+        "prompt_tokens": result.facts["prompt_tokens"],
         "tuning": result.facts["tuning"],
         "code_bytes": result.facts["code_bytes"],
         "rodata_bytes": result.facts["rodata_bytes"],
@@ -95,10 +114,10 @@ def _tell(result: Build) -> None:
     say(f"built {result.artifact.path} for {facts['target']}, scheme {facts['scheme']}")
     if facts["tuning"] is not None:
         say(f"tuned  {', '.join(facts['tuning']) or 'nothing'}")
-    say(
-        f"flash  {kib(facts['flash_bytes'])}"
-        + (f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else "")
-    )
+    code = f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else ""
+    prompt = facts["rodata_bytes"].get("prompt")
+    baked = f", {prompt:,} the baked prompt of {facts['prompt_tokens']} tokens" if prompt else ""
+    say(f"flash  {kib(facts['flash_bytes'])}{code}{baked}")
     together = f", {facts['prefill']} positions of a prompt at a time" if facts["prefill"] > 1 else ""
     say(f"RAM    {kib(facts['ram_bytes'])}{together}")
     if facts["stack_bytes"] is not None:

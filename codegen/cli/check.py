@@ -14,6 +14,7 @@ from llgen.codegen.build import DIGEST_POSITIONS, Progress, expected_trace
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.device import normal_digest, read_digest
 from llgen.codegen.errors import ExitCode, UsageError
+from llgen.codegen.extras import Extras
 from llgen.codegen.parity import Closeness, closeness
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.quantized import is_quantized, read_model
@@ -24,6 +25,8 @@ from llgen.targets.schema import Target, load_target, target_names
 
 from .options import (
     answer,
+    bake_prompt_option,
+    chosen_extras,
     context_option,
     json_option,
     kv_option,
@@ -32,6 +35,7 @@ from .options import (
     require_positions,
     say,
     scheme_option,
+    speculate_option,
     spinner,
     tuning_option,
 )
@@ -54,6 +58,8 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@bake_prompt_option
+@speculate_option
 @tuning_option
 @json_option
 def command(
@@ -68,6 +74,8 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    bake_prompt: Path | None,
+    drafts: int,
     tuning: Path | None,
     as_json: bool,
 ) -> int:
@@ -80,18 +88,21 @@ def command(
         raise UsageError("--digest and --serial exclude each other", "give one of them")
     typed = normal_digest(digest) if digest is not None else None
     quantized = read_model(model, scheme, kv, context)
-    require_positions("--positions", positions, quantized.context)
     targets = [] if target == "all" else [load_target(name) for name in listed("--target", target)]
     sizes = _tuning(tuning, quantized, targets)
-    count = min(positions or DIGEST_POSITIONS, quantized.context)
+    extras = chosen_extras(quantized, bake_prompt, drafts)
+    room = quantized.context - extras.cached
+    require_positions("--positions", positions, room)
+    count = min(positions or DIGEST_POSITIONS, room)
     with spinner("computing the reference") as progress:
-        expected = expected_trace(quantized, count)
+        expected = expected_trace(quantized, count, extras.tokens)
         if typed or serial:
             progress(f"listening to {serial}")
             rows = [_device(serial or "device", typed or read_digest(str(serial), baud, timeout), expected)]
         else:
-            rows = _verify(quantized, targets, sizes, count, progress)
-        close = _check_torch(model, quantized, expected) if torch and find_spec("torch") else None
+            rows = _verify(quantized, targets, extras, sizes, count, progress)
+        fed = (*extras.tokens[:-1], *expected.tokens)
+        close = _check_torch(model, quantized, fed) if torch and find_spec("torch") else None
     result = {
         "model": quantized.name,
         "scheme": quantized.scheme,
@@ -122,13 +133,18 @@ def _tuning(path: Path | None, model: QuantModel, targets: Sequence[Target]) -> 
 
 
 def _verify(
-    model: QuantModel, targets: Sequence[Target], tuning: Values | None, positions: int, progress: Progress
+    model: QuantModel,
+    targets: Sequence[Target],
+    extras: Extras,
+    tuning: Values | None,
+    positions: int,
+    progress: Progress,
 ) -> list[Verdict]:
     """Of the targets that were named; of all when none was."""
     if len(targets) == 1:
         facts = targets[0]
         counts = facts.runner is not None and facts.runner.counter != "callgrind"  # that one is slow
-        return [verify(model, facts, positions, counts=counts, progress=progress, tuning=tuning)]
+        return [verify(model, facts, positions, counts=counts, progress=progress, extras=extras, tuning=tuning)]
     every = targets or [load_target(name) for name in target_names()]
     rows = []
     for at, facts in enumerate(every, start=1):
@@ -136,7 +152,7 @@ def _verify(
         def tell(what: str, where: str = f"{facts.name}, {at} of {len(every)}") -> None:
             progress(f"{where}: {what}")
 
-        rows.append(verify_leniently(model, facts, positions, tell, shortens=not targets))
+        rows.append(verify_leniently(model, facts, positions, tell, extras, shortens=not targets))
     return rows
 
 
@@ -151,14 +167,14 @@ def _device(name: str, digest: str, expected: Trace) -> Verdict:
     )
 
 
-def _check_torch(directory: Path, model: QuantModel, expected: Trace) -> Closeness | None:
+def _check_torch(directory: Path, model: QuantModel, tokens: Sequence[int]) -> Closeness | None:
     """None where the float32 model that was quantised is not at hand."""
     if is_quantized(directory):
         return None
     from llgen.trainer.oracle import torch_logits
 
     checkpoint = load_checkpoint(directory)
-    return closeness(Reference(model).feed(expected.tokens), torch_logits(checkpoint, expected.tokens))
+    return closeness(Reference(model).feed(tokens), torch_logits(checkpoint, tokens))
 
 
 def _tell(result: dict[str, Any], rows: list[Verdict], close: Closeness | None) -> None:

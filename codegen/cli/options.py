@@ -13,7 +13,10 @@ import click
 from rich.console import Console
 
 from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.quantize import CACHES, SCHEMES
+from llgen.codegen.extras import Extras
+from llgen.codegen.prompt import read_prompt
+from llgen.codegen.quantize import CACHES, SCHEMES, QuantModel
+from llgen.codegen.speculation import MOST_DRAFTS
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 scheme_option = click.option("--scheme", type=click.Choice(SCHEMES), help="Number format.  [default: the model's]")
@@ -24,6 +27,21 @@ context_option = click.option(
 target_option = click.option(
     "--target", default="host", show_default=True, help="Target name, or a TOML file of facts."
 )
+bake_prompt_option = click.option(
+    "--bake-prompt",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Begin every conversation with this text, whose keys and values are stored in flash.",
+)
+speculate_option = click.option(
+    "--speculate",
+    "drafts",
+    type=click.IntRange(0, MOST_DRAFTS),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Evaluate up to N tokens ahead where text repeats itself: the same text, sometimes sooner, for more RAM.",
+)
 tuning_option = click.option(
     "--tuning",
     type=click.Path(path_type=Path),
@@ -32,6 +50,11 @@ tuning_option = click.option(
 field_option = click.option("--field", help="The field of JSON lines that holds the text.  [default: text]")
 separator_option = click.option("--separator", help='A line that parts two documents; "line": each line is one.')
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON on standard output.")
+
+
+def chosen_extras(model: QuantModel, bake_prompt: Path | None, drafts: int) -> Extras:
+    """What the options ask of a program beside the model. Raises LlgenError as `read_prompt` does."""
+    return Extras(prompt=None if bake_prompt is None else read_prompt(model, bake_prompt), drafts=drafts)
 
 
 def say(text: str) -> None:

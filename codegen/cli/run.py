@@ -11,6 +11,7 @@ import click
 
 from llgen.codegen.build import build_cached
 from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.extras import Extras
 from llgen.codegen.quantize import QuantModel
 from llgen.codegen.quantized import read_model
 from llgen.codegen.runner import run_story
@@ -19,6 +20,8 @@ from llgen.targets.schema import load_target
 
 from .options import (
     answer,
+    bake_prompt_option,
+    chosen_extras,
     context_option,
     json_option,
     kv_option,
@@ -26,6 +29,7 @@ from .options import (
     require_positions,
     say,
     scheme_option,
+    speculate_option,
     spinner,
     target_option,
     tuning_option,
@@ -57,6 +61,8 @@ from .options import (
 @scheme_option
 @kv_option
 @context_option
+@bake_prompt_option
+@speculate_option
 @tuning_option
 @json_option
 def command(
@@ -75,6 +81,8 @@ def command(
     scheme: str | None,
     kv: str | None,
     context: int | None,
+    bake_prompt: Path | None,
+    drafts: int,
     tuning: Path | None,
     as_json: bool,
 ) -> None:
@@ -97,9 +105,10 @@ def command(
     sizes = None if tuning is None else read_values(tuning, source, facts)
     room = source.context
     require_positions("-n", positions, room)
-    _check_prompt(source, text)
+    extras = chosen_extras(source, bake_prompt, drafts)
+    _check_prompt(source, extras, text)
     with spinner("building") as progress:
-        built = build_cached(source, facts, progress, tuning=sizes)
+        built = build_cached(source, facts, progress, extras=extras, tuning=sizes)
     seed = secrets.randbelow(2**32) if seed is None else seed
     arguments = [
         "-t",
@@ -113,6 +122,7 @@ def command(
         "-n",
         str(positions or room),
     ]
+    arguments += ["--speculate", str(drafts)] if drafts else []
     arguments += ["--ignore-eos"] if ignore_eos else []
     arguments += ["--tokens", tokens] if tokens is not None else []
     story = run_story(built.artifact, arguments, text, stream=not as_json)
@@ -122,6 +132,8 @@ def command(
                 "prompt_tokens": story.prompt_tokens,
                 "tokens": story.tokens,
                 "text": story.text,
+                "drafted": story.drafted,
+                "accepted": story.accepted,
                 "tokens_per_second": round(story.tokens_per_second, 1),
                 "seed": seed,
                 "target": facts.name,
@@ -131,7 +143,8 @@ def command(
         )
     elif not quiet:
         count = len(story.tokens)
-        say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}")
+        ahead = f"; {story.accepted} of {story.drafted} tokens evaluated ahead were right" if drafts else ""
+        say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}{ahead}")
 
 
 def _decimal(value: float) -> str:
@@ -148,7 +161,7 @@ def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:
     return None if prompt is None else prompt.encode("utf-8", errors="surrogateescape")
 
 
-def _check_prompt(model: QuantModel, text: bytes | None) -> None:
+def _check_prompt(model: QuantModel, extras: Extras, text: bytes | None) -> None:
     """Refuse a prompt that does not fit, before anything is built for it."""
     if text is None:
         return
@@ -156,9 +169,11 @@ def _check_prompt(model: QuantModel, text: bytes | None) -> None:
         raise LlgenError("the prompt holds a zero byte, which ends a text in C", "remove it")
     if model.vocabulary is None:
         raise UsageError(f"'{model.name}' has no tokenizer, so it takes no prompt", "give --tokens IDS")
-    count = 1 + len(model.vocabulary.encode(text))
+    before = len(extras.tokens) or 1
+    count = before + len(model.vocabulary.encode(text))
     if count > model.context:
+        counted = "the start token" if before == 1 else f"{before} baked ones"
         raise LlgenError(
-            f"the prompt has {count} tokens, the start token among them; the context has {model.context} positions",
+            f"the prompt has {count} tokens, {counted} among them; the context has {model.context} positions",
             "shorten it" + ("" if model.context == model.config.max_seq_len else ", or build for a longer --context"),
         )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.extras import PLAIN, Extras
 from llgen.codegen.machine import compile_flags
 from llgen.codegen.pipeline import Generation, generate, quantized
 from llgen.codegen.quantize import QuantModel
@@ -60,10 +61,11 @@ class Library:
         kv: str | None = None,
         prefill: int | None = None,
         tuning: Values | None = None,
+        extras: Extras = PLAIN,
     ) -> None:
         facts = load_target(target) if isinstance(target, str) else target
         model = source if isinstance(source, QuantModel) else quantized(source, scheme, kv, context)
-        self.generation: Generation = generate(model, facts, prefill=prefill, tuning=tuning)
+        self.generation: Generation = generate(model, facts, prefill=prefill, tuning=tuning, extras=extras)
         write_files(self.generation, folder)
         path = folder / "library.so"
         sources = list(self.generation.model_sources)

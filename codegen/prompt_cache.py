@@ -1,0 +1,101 @@
+"""A baked prompt in flash: for each KV head the beginning of its cache, laid out as the state holds it.
+
+So a program copies whole runs of memory, and its kernels do not know where keys and values came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .cache import FloatCache, IntCache
+from .kernels import KernelSet
+from .numerics import LANES, Array
+from .pack import PackedTensor, column_blocks, quad_blocks
+from .plan import MemoryPlan, PromptPlan, round_up
+from .prompt import Prompt
+from .quantize import QuantModel
+
+
+def with_prompt(memory: MemoryPlan, model: QuantModel, kernels: KernelSet, tokens: int) -> MemoryPlan:
+    """The plan of a program that begins with a prompt of so many tokens: more flash, and the same RAM."""
+    cached, whole = tokens - 1, model.kv == "q8"
+    heads = len(model.layers) * model.config.n_kv_heads
+    prompt = PromptPlan(
+        tokens=tokens,
+        keys=round_up(cached, _key_group(memory, kernels, whole=whole)) * memory.head_columns,
+        values=(round_up(cached, 2) if whole else cached) * memory.head_padded,
+        scales=round_up(cached, LANES) if whole else 0,
+    )
+    number = 1 if whole else 4
+    size = 4 * tokens + heads * (number * (prompt.keys + prompt.values) + 2 * 4 * prompt.scales)
+    return replace(memory, prompt=prompt, sections={**memory.sections, "prompt": size})
+
+
+def _key_group(memory: MemoryPlan, kernels: KernelSet, *, whole: bool) -> int:
+    """Positions whose keys lie side by side."""
+    if whole:
+        return kernels.block_rows(True)
+    return LANES if memory.block is None else kernels.block_rows(False)
+
+
+def pack_prompt(prompt: Prompt, memory: MemoryPlan, kernels: KernelSet) -> list[PackedTensor]:
+    """The constant arrays: tokens, keys, values and, of a cache of 8 bits, their scales."""
+    tokens = PackedTensor("prompt_tokens", "[tokens]", "int32_t", np.array(prompt.tokens, "<i4").tobytes())
+    floats = [cache for cache in prompt.caches if isinstance(cache, FloatCache)]
+    if floats:
+        group = _key_group(memory, kernels, whole=False)
+        keys = [_each_head(cache.keys, lambda head: column_blocks(head, group)) for cache in floats]
+        return [
+            tokens,
+            _floats("prompt_keys", f"[positions / {group}][head_dim][{group}]", keys),
+            _floats(
+                "prompt_values", "[positions][head_dim]", [_each_head(cache.values, np.asarray) for cache in floats]
+            ),
+        ]
+    wholes = [cache for cache in prompt.caches if isinstance(cache, IntCache)]
+    whole_keys = [_each_head(_bytes(cache.keys), lambda head: quad_blocks(head, kernels)) for cache in wholes]
+    whole_values = [_each_head(_bytes(cache.values), lambda head: _pairs(head, kernels)) for cache in wholes]
+    return [
+        tokens,
+        _floats("prompt_key_scales", "[positions]", [_each_head(cache.key_scales, _padded) for cache in wholes]),
+        _floats("prompt_value_scales", "[positions]", [_each_head(cache.value_scales, _padded) for cache in wholes]),
+        PackedTensor("prompt_keys", _PLACES + "[blocks of positions], as matrices are", "int8_t", b"".join(whole_keys)),
+        PackedTensor("prompt_values", _PLACES + "[positions / 2][elements of two]", "int8_t", b"".join(whole_values)),
+    ]
+
+
+_PLACES = "[layers][KV heads]"
+
+
+def _floats(name: str, shape: str, layers: list[bytes]) -> PackedTensor:
+    return PackedTensor(name, _PLACES + shape, "float", b"".join(layers))
+
+
+def _each_head(values: npt.NDArray[Any], lay_out: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> bytes:
+    """[positions, KV heads, ...] -> the bytes of each head's positions, one head behind the other."""
+    heads = [lay_out(head) for head in np.moveaxis(values, 1, 0)]
+    return b"".join(head.astype(head.dtype.newbyteorder("<")).tobytes() for head in heads)
+
+
+def _bytes(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
+    return values.astype(np.int8)
+
+
+def _padded(scales: Array) -> Array:
+    """[positions] -> whole groups of lanes: vectors take what is behind the last position, and it must be a number."""
+    return np.pad(scales, (0, -len(scales) % LANES))
+
+
+def _pairs(values: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.int8]:
+    """[positions, head_dim] -> [positions / 2, elements, 2 positions]; with paired rows also elements go by twos."""
+    positions, elements = values.shape
+    pad = ((0, positions % 2), (0, -elements % kernels.int_mix))
+    two = np.pad(values, pad).reshape(-1, 2, round_up(elements, kernels.int_mix))
+    if kernels.paired_rows:
+        return two.reshape(len(two), 2, -1, 2).transpose(0, 2, 1, 3)
+    return two.transpose(0, 2, 1)
