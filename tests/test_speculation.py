@@ -26,6 +26,7 @@ from llgen.codegen.prompt import bake
 from llgen.codegen.runner import missing_emulator, run_story
 from llgen.codegen.speculation import LEAST_MATCH, MOST_DRAFTS, MOST_MATCH
 from llgen.codegen.toolchain import compile_objects
+from llgen.codegen.tuning import Values
 from llgen.codegen.vocabulary import Vocabulary
 from llgen.targets.schema import load_target
 
@@ -396,12 +397,11 @@ def test_sanitizers_find_nothing(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_on_several_threads(tmp_path, monkeypatch):
-    monkeypatch.setattr("llgen.codegen.context.LEAST_PARALLEL", 0)
+def test_on_several_threads(tmp_path):
     task = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
     run_type = ctypes.CFUNCTYPE(None, task, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
     run = run_type(lambda work, job, parts, user: [work(job, part) for part in reversed(range(parts))] and None)
-    library = Speculating(random_checkpoint(), tmp_path, scheme="q8")
+    library = Speculating(random_checkpoint(), tmp_path, scheme="q8", tuning=Values(least_parallel=0))
     tokens = [3, 4, 5, 3, 4] * 8
     logits = []
     for threads in (1, 3):
