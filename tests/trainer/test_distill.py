@@ -118,7 +118,8 @@ def test_a_distillation_that_only_harms_returns_its_start(
         assert result.integer_matrices()[name].integers.tobytes() == before.integers.tobytes()
 
 
-def test_longer_courses_go_in_shorter_steps() -> None:
-    short, long = Course.of(400), Course.of(1600)
-    assert (long.rate, long.scale_rate) == pytest.approx((short.rate / 2, short.scale_rate / 2))
-    assert Course.of(10).rate == Course.of(200).rate
+def test_longer_courses_and_wider_models_go_in_shorter_steps() -> None:
+    short, long, wide = Course.of(400, 64), Course.of(1600, 64), Course.of(400, 128)
+    for other in (long, wide):
+        assert (other.rate, other.scale_rate) == pytest.approx((short.rate / 2, short.scale_rate / 2))
+    assert Course.of(10, 64).rate == Course.of(200, 32).rate

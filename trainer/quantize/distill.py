@@ -36,7 +36,7 @@ _MOMENTS = (0.9, 0.98)
 _SHARES = {4: 1.0, 8: 7.0}
 """Of the rate, by bits: steps of 8 bits are shorter, and weights are to go as far in both."""
 _EVALUATIONS = 10
-_FEW, _WALK, _SCALE_WALK = 250, 0.47, 0.03
+_FEW, _NARROW, _WALK, _SCALE_WALK = 250, 64, 0.47, 0.03
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
@@ -56,14 +56,16 @@ class Course:
     seed: int = 1
 
     @classmethod
-    def of(cls, iterations: int, teacher_weight: float = 0.5) -> Course:
-        """With rates that suit the length.
+    def of(cls, iterations: int, dim: int, teacher_weight: float = 0.5) -> Course:
+        """With rates that suit the length, and a model of `dim` dimensions.
 
         What the noise of the gradients does to a weight adds up like a random walk, with the root of the number of
-        updates; beyond half a step in all, more is lost of the float32 weights than is learned anew.
+        updates; beyond half a step in all, more is lost of the float32 weights than is learned anew. And what the
+        weights of a row do to its output adds up over the columns, so that wide models take shorter steps (Yang et al.,
+        2022, arXiv:2203.03466).
         """
-        root = math.sqrt(max(iterations, _FEW))
-        return cls(iterations, rate=_WALK / root, scale_rate=_SCALE_WALK / root, teacher_weight=teacher_weight)
+        walk = math.sqrt(max(iterations, _FEW)) * max(1.0, dim / _NARROW)
+        return cls(iterations, rate=_WALK / walk, scale_rate=_SCALE_WALK / walk, teacher_weight=teacher_weight)
 
 
 class Interrupted(Exception):
