@@ -37,10 +37,10 @@ _POSITIONS = 256
 def command(output: Path, seconds: float, pretrained: bool, seed: int) -> int:
     """Train a small model on made-up stories, build it, let it write, and prove the C equal to Python."""
     if pretrained:
-        say("1. Taking the story teller of 260 thousand parameters that comes with llgen")
+        say("1. Taking the story teller of 258 thousand parameters that comes with llgen")
         model = _unpack(output)
     else:
-        say(f"1. Training a story teller of 260 thousand parameters from scratch, in about {seconds:.0f} seconds")
+        say(f"1. Training a story teller of 143 thousand parameters from scratch, in about {seconds:.0f} seconds")
         model = _train(output, seconds, seed)
     checkpoint = load_checkpoint(model)
     target = load_target("host")
