@@ -19,7 +19,7 @@ from .machine import (
 )
 from .numerics import LANES
 from .pack import Packed
-from .plan import STEPS, WORD_ROOM, BlockPlan, MemoryPlan, operand_elements, round_up
+from .plan import STEPS, WORD_ROOM, BlockPlan, MemoryPlan, operand_elements
 from .quantize import KINDS, QuantModel
 from .soft_exp import SoftExp, soft_exp
 from .speculation import LEAST_MATCH, MOST_MATCH
@@ -77,6 +77,8 @@ class TileWords:
     vectors: Sequence[int]
     wide: bool = False
     """It takes vectors of whole numbers of 16 bits."""
+    split: bool = False
+    """Each row has two sums."""
     name: str = "tile"
     v: str = "v"
     """What the operations on its vectors begin with."""
@@ -153,6 +155,24 @@ class CodegenContext:
     one_lane: bool
     """Vectors of floats are single floats."""
     many_lanes: bool
+    eight_lanes: bool
+    w: str
+    """What the operations on the longest vectors of floats begin with."""
+    w_lanes: str
+    long_vectors: bool
+    """Those are longer than the eight lanes of a reduction."""
+    cuts_vectors: bool
+    """Instructions take the first lanes of a vector, and put its whole numbers as bytes."""
+    score_lanes: int
+    """Positions whose scores are taken together."""
+    attend_rows: Sequence[int]
+    """Queries whose attention is computed together."""
+    split_weights: bool
+    """Weights of attention are multiplied byte by byte."""
+    value_group: int
+    """Positions whose 8-bit values are stored side by side."""
+    split_sums: bool
+    """Of integer tiles of one position."""
     soft_float: bool
     """There is no unit for floats."""
     has_vfp: bool
@@ -281,7 +301,9 @@ def name(
     """Spell out every decision of the earlier stages in C's words."""
     config = model.config
     upper = prefix.upper()
+    blocks = memory.block is not None
     threads = memory.block is not None and memory.block.threads
+    long_vectors = blocks and kernels.long_lanes > 0
     return CodegenContext(
         p=prefix,
         P=upper,
@@ -312,6 +334,16 @@ def name(
         two_int_columns=2 * kernels.int_columns,
         one_lane=kernels.lanes == 1,
         many_lanes=kernels.lanes > 1,
+        eight_lanes=kernels.lanes == LANES,
+        w="l" if long_vectors else "v",
+        w_lanes="L_LANES" if long_vectors else "V_LANES",
+        long_vectors=long_vectors,
+        cuts_vectors=blocks and kernels.cuts_vectors,
+        score_lanes=kernels.score_lanes(blocks=blocks),
+        attend_rows=range(0 if memory.block is None else memory.block.attend_rows),
+        split_weights=blocks and kernels.split_weights,
+        value_group=kernels.value_group(blocks=blocks),
+        split_sums=kernels.split_sums,
         soft_float=kernels.soft_float,
         has_vfp=kernels.paired_rows and not kernels.soft_float,
         wide_products=kernels.wide_products,
@@ -335,7 +367,7 @@ def name(
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
         chunk=numerics.CHUNK,
         threads=threads,
-        blocks=memory.block is not None,
+        blocks=blocks,
         one_position=memory.block is None,
         float_products=not model.is_integer or model.kv == "f32",
         float_tiles=[_shape(_tile(tile)) for tile in kernels.float_tiles],
@@ -343,7 +375,14 @@ def name(
         long_tiles=[
             _shape(replace(_tile(tile), name="long_tile", v="l", lanes="L_LANES")) for tile in kernels.long_tiles
         ],
-        int_tiles=[_tile(tile, wide=kernels.wide_tiles and tile.positions > 1) for tile in kernels.int_tiles],
+        int_tiles=[
+            replace(
+                _tile(tile),
+                wide=kernels.wide_tiles and tile.positions > 1,
+                split=kernels.split_sums and tile.positions == 1,
+            )
+            for tile in kernels.int_tiles
+        ],
         wide_tiles=kernels.wide_tiles,
         four_tiles=[_tile(tile) for tile in kernels.four_tiles],
         four_step=kernels.four_step,
@@ -448,7 +487,7 @@ def _private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet
         constants["FOUR_STEP"] = kernels.four_step
     if model.kv == "q8":
         constants |= {"HEAD_COLUMNS": memory.head_columns, "HEAD_PADDED": memory.head_padded}
-        constants["VALUE_POSITIONS"] = round_up(model.context, 2)
+        constants["VALUE_POSITIONS"] = memory.value_positions
     if memory.block is not None:
         constants |= _block_constants(memory.block, model, kernels)
     if memory.prompt is not None:
@@ -469,15 +508,13 @@ def _block_constants(block: BlockPlan, model: QuantModel, kernels: KernelSet) ->
         constants["LEAST_PARALLEL"] = kernels.least_parallel
     if model.is_integer:
         constants["OPERAND"] = block.operand
-    if model.kv == "q8":
-        constants["WEIGHTS"] = round_up(model.context, LANES)
     if model.kv == "f32":
         constants |= {"HEAD_ROOM": block.head_room, "KEY_ROWS": kernels.block_rows(False)}
     return constants
 
 
-def _tile(tile: Tile, *, wide: bool = False) -> TileWords:
-    return TileWords(tile.positions, range(tile.positions), tile.vectors, range(tile.vectors), wide)
+def _tile(tile: Tile) -> TileWords:
+    return TileWords(tile.positions, range(tile.positions), tile.vectors, range(tile.vectors))
 
 
 def _shape(tile: TileWords) -> ShapeWords:

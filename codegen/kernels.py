@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from .errors import LlgenError
 from .matrix import GROUP
+from .numerics import LANES
 
 LEAST_PARALLEL = 1 << 16
 """Products of a weight and an element below which work is not divided: they take about
@@ -35,6 +36,10 @@ class KernelSet:
     """float32 numbers in a vector; divides the 8 lanes of the contract."""
     accumulators: int
     """Vectors that a float32 matrix-vector product keeps in registers."""
+    long_lanes: int = field(default=0, kw_only=True)
+    """float32 numbers in the long vectors that a block of positions is computed with, besides; 0: there are none."""
+    cuts_vectors: bool = field(default=False, kw_only=True)
+    """Vectors are cut to their first lanes, and put as bytes, by instructions."""
     soft_float: bool = field(default=False, kw_only=True)
     """There is no unit for floats: functions of our own replace what is used most."""
     wide_products: bool = field(default=True, kw_only=True)
@@ -59,6 +64,10 @@ class KernelSet:
     """Bytes of an element of an integer vector that weights are multiplied by."""
     int_mix: int = 4
     """Elements of a head whose sums over the positions are made at once."""
+    split_weights: bool = False
+    """Weights of attention are multiplied byte by byte, those of eight positions at once."""
+    split_sums: bool = False
+    """One position alone has two sums for each row."""
     biased: bool = False
     """8-bit weights are stored plus 128, for instructions that multiply unsigned by signed bytes."""
     word_rows: bool = False
@@ -79,6 +88,14 @@ class KernelSet:
     """Of 4-bit matrices."""
     least_parallel: int = LEAST_PARALLEL
     """Products below which work is not divided among threads."""
+
+    def score_lanes(self, *, blocks: bool) -> int:
+        """Positions whose scores are taken together: whole groups of the contract's lanes, and whole vectors."""
+        return max(LANES, self.long_lanes) if blocks else LANES
+
+    def value_group(self, *, blocks: bool) -> int:
+        """Positions whose 8-bit values are stored side by side."""
+        return 8 if blocks and self.split_weights else 2
 
     def block_rows(self, integer: bool) -> int:
         """Output rows whose weights are stored side by side."""
@@ -116,6 +133,7 @@ _AVX2 = KernelSet(
     int_accumulators=4,
     stack_bytes=4096,  # a vector that is put aside takes 32 or 64 bytes of it
     int_mix=8,
+    cuts_vectors=True,
     float_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4)),
     int_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
     wide_tiles=True,
@@ -143,17 +161,26 @@ _KERNEL_SETS = {
     "sse2": KernelSet("sse2", lanes=4, accumulators=4, int_isa="sse2", int_lanes=4, int_accumulators=4, int_bytes=2),
     "avx2": _AVX2,
     "avxvnni": replace(
-        _AVX2, int_isa="avxvnni", biased=True, wide_tiles=False, int_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4))
+        _AVX2,
+        int_isa="avxvnni",
+        biased=True,
+        split_weights=True,
+        split_sums=True,
+        wide_tiles=False,
+        int_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4)),
     ),
     "avx512vnni": replace(
         _AVX2,
         isa="avx512",
+        long_lanes=16,
         float_tiles=(Tile(8, 2), Tile(2, 4), Tile(1, 4)),
         long_tiles=(Tile(12, 2), Tile(4, 2), Tile(1, 2)),
         int_isa="avx512vnni",
         int_lanes=16,
         int_accumulators=2,
         biased=True,
+        split_weights=True,
+        split_sums=True,
         wide_tiles=False,
         int_tiles=(Tile(8, 2), Tile(2, 2), Tile(1, 2)),
         four_tiles=(Tile(8, 1), Tile(2, 2), Tile(1, 2)),

@@ -133,6 +133,8 @@ class MemoryPlan:
     """A head's elements in the key cache: in whole steps of the integer kernel, when that is what reads it"""
     head_padded: int
     """A head's elements in the value cache."""
+    value_positions: int
+    """Positions in an 8-bit value cache: in whole groups of those that vectors take together"""
     block: BlockPlan | None
     """What several positions at a time take; None: they are evaluated one by one."""
     drafts: int
@@ -181,9 +183,10 @@ def plan(
     vocab_padded = round_up(config.vocab_size, rows)
     whole_cache = model.kv == "q8"
     whole_groups = rows if whole_cache else kernels.block_rows(False) if positions > 1 else 1
-    context_padded = round_up(model.context, math.lcm(whole_groups, LANES))
+    context_padded = round_up(model.context, math.lcm(whole_groups, kernels.score_lanes(blocks=positions > 1)))
     head_columns = round_up(config.head_dim, kernels.int_step) if whole_cache else config.head_dim
     head_padded = round_up(config.head_dim, kernels.int_mix) if whole_cache else config.head_dim
+    value_positions = round_up(model.context, kernels.score_lanes(blocks=True) if positions > 1 else 2)
     block = _block(model, kernels, positions, context_padded, head_columns, threads) if positions > 1 else None
     attention = [
         _demand("scores", context_padded, "attend", "attend"),
@@ -210,7 +213,9 @@ def plan(
         demands = [demand for demand in demands if demand.name != "queries"]  # they are whole numbers
     buffers = place(demands)
     logits = (1 + drafts) * vocab_padded
-    members = _members(model, kernels, buffers, logits, context_padded, head_columns, head_padded, block)
+    members = _members(
+        model, kernels, buffers, logits, context_padded, head_columns, head_padded, value_positions, block
+    )
     ram_bytes = sum(member.bytes for member in members) + 2 * 4
     if drafts:
         members = (members[0], _member("drafts", "int32_t", 1 + drafts), *members[1:])
@@ -238,6 +243,7 @@ def plan(
         context_padded=context_padded,
         head_columns=head_columns,
         head_padded=head_padded,
+        value_positions=value_positions,
         block=block,
         drafts=drafts,
         ram_bytes=ram_bytes,
@@ -253,6 +259,7 @@ def _members(
     context_padded: int,
     head_columns: int,
     head_padded: int,
+    value_positions: int,
     block: BlockPlan | None,
 ) -> tuple[Member, ...]:
     config = model.config
@@ -281,15 +288,14 @@ def _members(
             if kernels.wide_tiles:
                 members.append(_member("wide", "int16_t", operands * row))
         if model.kv == "q8":
-            positions = round_up(model.context, 2 if block is None else LANES)
-            members.append(_member("weights", "int16_t", units * positions))
+            members.append(_member("weights", "int16_t", units * value_positions))
         members.append(_member("operand", element, operands * row))
         if model.has_four_bits:
             members.insert(-1, _member("offsets", "int16_t", operands * row // GROUP))
     if model.kv == "q8":
         members += [
             _member("keys", "int8_t", heads * context_padded * head_columns),
-            _member("values", "int8_t", heads * round_up(model.context, 2) * head_padded),
+            _member("values", "int8_t", heads * value_positions * head_padded),
         ]
     return tuple(members)
 

@@ -44,4 +44,28 @@ V_INLINE float v_largest(v_f32 a)
     return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
 
+/* The sum of eight lanes: of those four apart, then two, then one */
+V_INLINE float v_sum_of_eight(v_f32 a)
+{
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+
+V_INLINE v_f32 v_abs(v_f32 a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+
+/* All bits of the first `count` lanes */
+V_INLINE __m256i v_lanes_below(size_t count)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* The first `count` lanes of a, the others of b; `count` numbers from memory, zeros in the other lanes */
+V_INLINE v_f32 v_first(v_f32 a, v_f32 b, size_t count)
+{
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(v_lanes_below(count)));
+}
+
+V_INLINE v_f32 v_load_first(const float *from, size_t count) { return _mm256_maskload_ps(from, v_lanes_below(count)); }
+
 V_INLINE float v_sqrt1(float a) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(a))); }

@@ -108,3 +108,31 @@ V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values,
     }
     i_store(sums, sum);
 }
+
+/* Weights of eight positions */
+V_INLINE void i_put_weights(int16_t *to, v_f32 a)
+{
+    __m256i whole = _mm256_cvtps_epi32(a);
+    __m128i low = _mm256_castsi256_si128(whole), high = _mm256_extracti128_si256(whole, 1);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_packs_epi32(low, high));
+}
+
+/* Whole numbers for vectors of floats, and where they go as bytes; their sum */
+typedef __m256i v_i32;
+
+V_INLINE v_i32 v_no_levels(void) { return _mm256_setzero_si256(); }
+
+V_INLINE v_i32 v_put_levels(i_x *to, v_f32 a, v_i32 sum)
+{
+    __m256i levels = _mm256_cvtps_epi32(a);
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(levels), _mm256_extracti128_si256(levels, 1));
+    _mm_storel_epi64((__m128i *)(void *)to, _mm_packs_epi16(words, words));
+    return _mm256_add_epi32(sum, levels);
+}
+
+V_INLINE int32_t v_sum_of_levels(v_i32 sum)
+{
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xB1)));
+}

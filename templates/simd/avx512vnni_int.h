@@ -21,11 +21,15 @@ V_INLINE __m512i i_four(const void *from)
 
 V_INLINE __m512i i_bytes(const int8_t *from) { return _mm512_loadu_si512(from); }
 
+V_INLINE i_acc i_plus(i_acc a, i_acc b) { return _mm512_add_epi32(a, b); }
+
+/* sum += four columns of sixteen rows */
+V_INLINE i_acc i_quad(i_acc sum, const int8_t *w, const i_x *x) { return _mm512_dpbusd_epi32(sum, i_bytes(w), i_four(x)); }
+
 /* sum += eight columns of sixteen rows: four at w, four at w + next */
 V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
 {
-    sum = _mm512_dpbusd_epi32(sum, i_bytes(w), i_four(x));
-    return _mm512_dpbusd_epi32(sum, i_bytes(w + next), i_four(x + 4));
+    return i_quad(i_quad(sum, w, x), w + next, x + 4);
 }
 
 V_INLINE void i_store(int32_t *to, i_acc sum) { _mm512_storeu_si512(to, sum); }
@@ -80,4 +84,53 @@ V_INLINE void i_mix(int32_t *sums, const int16_t *weights, const int8_t *values,
         sum0 = i_mix_pair(sum0, weights, values);
     sum0 = _mm256_add_epi32(_mm256_add_epi32(sum0, sum1), _mm256_add_epi32(sum2, sum3));
     _mm256_storeu_si256((__m256i *)(void *)sums, sum0);
+}
+
+/* Whole numbers for vectors of floats, and where they go as bytes; their sum */
+typedef __m512i l_i32;
+
+V_INLINE l_i32 l_no_levels(void) { return _mm512_setzero_si512(); }
+
+V_INLINE l_i32 l_put_levels(i_x *to, l_f32 a, l_i32 sum)
+{
+    __m512i levels = _mm512_cvtps_epi32(a);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(levels));
+    return _mm512_add_epi32(sum, levels);
+}
+
+V_INLINE int32_t l_sum_of_levels(l_i32 sum) { return _mm512_reduce_add_epi32(sum); }
+
+/* Weights of sixteen positions: of each eight the lower bytes, then the upper ones */
+V_INLINE void i_put_weights(int16_t *to, l_f32 a)
+{
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m512i order = _mm512_setr_epi32(0, 4, 1, 5, 8, 12, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m512i halves = _mm512_shuffle_epi8(_mm512_cvtps_epi32(a), bytes);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, halves)));
+}
+
+/* The same eight bytes everywhere */
+V_INLINE __m512i i_eight(const void *from)
+{
+    int64_t eight;
+    __builtin_memcpy(&eight, from, sizeof eight);
+    return _mm512_set1_epi64(eight);
+}
+
+/* sums [I_MIX] = the products of groups of eight such weights and values [I_MIX][8], `next` bytes from group to group;
+ * an even number of groups. The weights' bytes are multiplied apart, and two groups go side by side, for VPDPBUSD takes
+ * five cycles before the next one can add to its own. */
+V_INLINE void i_mix_eights(int32_t *sums, const int16_t *weights, const int8_t *values, size_t next, size_t groups)
+{
+    __m512i low0 = _mm512_setzero_si512(), high0 = low0, low1 = low0, high1 = low0;
+    for (size_t i = 0; i < groups; i += 2, weights += 16, values += 2 * next) {
+        low0 = _mm512_dpbusd_epi32(low0, i_eight(weights), i_bytes(values));
+        high0 = _mm512_dpbusd_epi32(high0, i_eight(weights + 4), i_bytes(values));
+        low1 = _mm512_dpbusd_epi32(low1, i_eight(weights + 8), i_bytes(values + next));
+        high1 = _mm512_dpbusd_epi32(high1, i_eight(weights + 12), i_bytes(values + next));
+    }
+    __m512i high = _mm512_slli_epi32(_mm512_add_epi32(high0, high1), 8);
+    __m512i sum = _mm512_add_epi32(_mm512_add_epi32(low0, low1), high);
+    sum = _mm512_add_epi32(sum, _mm512_srli_epi64(sum, 32)); /* the first four positions and the last four */
+    _mm256_storeu_si256((__m256i *)(void *)sums, _mm512_cvtepi64_epi32(sum));
 }
