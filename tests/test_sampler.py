@@ -13,6 +13,7 @@ from models import ODD, random_checkpoint
 from llgen.codegen.sampler import Sampler
 
 VOCAB = ODD.vocab_size
+ERR_STATE = -5
 
 
 @pytest.fixture(scope="module", params=["generic", "x86_64", "x86_64_v3"])
@@ -54,6 +55,17 @@ def test_greedy_takes_the_lowest_of_the_likeliest(library, logits):
     library.set_logits(logits)
     assert library.sample() == int(np.argmax(logits))
     assert library.sample(SamplerStruct(temperature=1.0, top_k=1)) == int(np.argmax(logits))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    hnp.arrays(np.float32, VOCAB, elements=st.sampled_from([np.nan, -np.inf, -1.0, -0.0, 0.0]), fill=st.just(np.nan))
+)
+def test_greedy_passes_over_what_is_no_number(library, logits):
+    library.set_logits(logits)
+    numbers = np.where(np.isnan(logits), -np.inf, logits)
+    first = np.flatnonzero(~np.isnan(logits) & (logits == numbers.max()))
+    assert library.sample() == (int(first[0]) if len(first) else ERR_STATE)
 
 
 def test_shares_are_the_softmax(library):
