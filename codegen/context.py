@@ -220,6 +220,10 @@ class CodegenContext:
     has_long_tiles: bool
     long_tiles: Sequence[ShapeWords]
     """Of matrices, in long vectors."""
+    block_pairs: bool
+    """One position is multiplied by two blocks at once."""
+    pair: TileWords
+    """What either of the two takes."""
     int_tiles: Sequence[TileWords]
     four_tiles: Sequence[TileWords]
     wide_tiles: bool
@@ -372,9 +376,9 @@ def name(
         float_products=not model.is_integer or model.kv == "f32",
         float_tiles=[_shape(_tile(tile)) for tile in kernels.float_tiles],
         has_long_tiles=bool(kernels.long_tiles) and not model.is_integer,
-        long_tiles=[
-            _shape(replace(_tile(tile), name="long_tile", v="l", lanes="L_LANES")) for tile in kernels.long_tiles
-        ],
+        long_tiles=[_shape(_long_tile(tile)) for tile in kernels.long_tiles],
+        block_pairs=kernels.block_pairs,
+        pair=_long_tile(kernels.long_tiles[-1]) if kernels.long_tiles else _tile(kernels.float_tiles[-1]),
         int_tiles=[
             replace(
                 _tile(tile),
@@ -515,6 +519,10 @@ def _block_constants(block: BlockPlan, model: QuantModel, kernels: KernelSet) ->
 
 def _tile(tile: Tile) -> TileWords:
     return TileWords(tile.positions, range(tile.positions), tile.vectors, range(tile.vectors))
+
+
+def _long_tile(tile: Tile) -> TileWords:
+    return replace(_tile(tile), name="long_tile", v="l", lanes="L_LANES")
 
 
 def _shape(tile: TileWords) -> ShapeWords:

@@ -80,6 +80,8 @@ class KernelSet:
     """Of float32 products, the most positions first; a block is divided among them."""
     long_tiles: tuple[Tile, ...] = ()
     """Of float32 products of matrices in vectors of twice as many lanes, where there are such; else `float_tiles`."""
+    block_pairs: bool = False
+    """One position alone is multiplied by two blocks of rows of a float32 matrix side by side."""
     int_tiles: tuple[Tile, ...] = (Tile(2, 2), Tile(1, 4))
     """Of 8-bit matrices."""
     wide_tiles: bool = False
@@ -134,6 +136,7 @@ _AVX2 = KernelSet(
     stack_bytes=4096,  # a vector that is put aside takes 32 or 64 bytes of it
     int_mix=8,
     cuts_vectors=True,
+    block_pairs=True,
     float_tiles=(Tile(6, 2), Tile(2, 4), Tile(1, 4)),
     int_tiles=(Tile(6, 1), Tile(2, 2), Tile(1, 4)),
     wide_tiles=True,
