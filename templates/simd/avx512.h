@@ -1,5 +1,5 @@
-/* Vectors of eight float32, and long ones of sixteen: AVX-512, with its 32 registers. The attribute lets the file compile
- * without -mavx512f and the rest. */
+/* Vectors of eight float32, and long ones of sixteen: AVX-512, with its 32 registers. The attribute lets the file
+ * compile without -mavx512f and the rest. */
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -89,7 +89,10 @@ V_INLINE float l_largest(l_f32 a) { return v_largest(v_max(l_low(a), l_high(a)))
 /* The first `count` lanes of a, the others of b; `count` numbers from memory, zeros in the other lanes */
 V_INLINE __mmask16 l_lanes_below(size_t count) { return (__mmask16)((1u << count) - 1); }
 V_INLINE l_f32 l_first(l_f32 a, l_f32 b, size_t count) { return _mm512_mask_mov_ps(b, l_lanes_below(count), a); }
-V_INLINE l_f32 l_load_first(const float *from, size_t count) { return _mm512_maskz_loadu_ps(l_lanes_below(count), from); }
+V_INLINE l_f32 l_load_first(const float *from, size_t count)
+{
+    return _mm512_maskz_loadu_ps(l_lanes_below(count), from);
+}
 
 /* Whole numbers, rounded to the nearest floats */
 V_INLINE l_f32 l_whole(const int32_t *from) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(from)); }

@@ -24,7 +24,10 @@ V_INLINE __m256i i_bytes(const int8_t *from) { return _mm256_loadu_si256((const 
 V_INLINE i_acc i_plus(i_acc a, i_acc b) { return _mm256_add_epi32(a, b); }
 
 /* sum += four columns of eight rows */
-V_INLINE i_acc i_quad(i_acc sum, const int8_t *w, const i_x *x) { return _mm256_dpbusd_avx_epi32(sum, i_bytes(w), i_four(x)); }
+V_INLINE i_acc i_quad(i_acc sum, const int8_t *w, const i_x *x)
+{
+    return _mm256_dpbusd_avx_epi32(sum, i_bytes(w), i_four(x));
+}
 
 /* sum += eight columns of eight rows: four at w, four at w + next */
 V_INLINE i_acc i_dot(i_acc sum, const int8_t *w, size_t next, const i_x *x)
