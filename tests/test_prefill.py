@@ -18,6 +18,7 @@ from llgen.codegen.blocking import MOST_POSITIONS, positions_of_block
 from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.fit import require_fit
 from llgen.codegen.kernels import select
+from llgen.codegen.numerics import CHUNK
 from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.plan import plan
 from llgen.codegen.reference import Reference
@@ -77,6 +78,20 @@ def test_four_bits_everywhere_in_blocks(name, tmp_path):
     library = Library(model, tmp_path, name, prefill=24)
     tokens = TOKENS[: model.context]
     assert library.prefill(tokens) == 0
+    assert library.logits().tobytes() == Reference(model).feed(tokens)[-1].tobytes()
+
+
+@pytest.mark.parametrize("name", ["generic", "x86_64_v3", "x86_64_vnni", "x86_64_avx512vnni"])
+def test_more_positions_than_one_whole_sum_holds(name, tmp_path):
+    target = load_target(name)
+    if missing_emulator(target):
+        pytest.skip(missing_emulator(target))
+    config = ODD.__class__(**{**ODD.__dict__, "max_seq_len": CHUNK + 25, "n_layers": 1})
+    model = quantized(random_checkpoint(config), "q8", "q8")
+    library = Library(model, tmp_path, name, prefill=24)
+    tokens = [(37 * i + 5) % config.vocab_size for i in range(config.max_seq_len)]
+    assert library.prefill(tokens[:-1]) == 0
+    assert library.eval(tokens[-1]) == 0
     assert library.logits().tobytes() == Reference(model).feed(tokens)[-1].tobytes()
 
 

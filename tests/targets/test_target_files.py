@@ -70,9 +70,11 @@ def test_vocabularies_define_the_same_functions():
     functions = functions_of("v_", ".h")
     assert len(functions) >= 8
     of_vectors = {"v_whole", "v_times_pow2"}
+    cutting = {"v_abs", "v_first", "v_lanes_below", "v_load_first"}
+    of_eight_lanes = {"avx2.h": cutting | {"v_sum_of_eight"}, "avx512.h": {"v_sum_of_eight"}}
     for name, found in functions.items():
-        needed = functions["avx2.h"] - of_vectors if name in ("scalar.h", "soft.h") else functions["avx2.h"]
-        assert found == needed, name
+        needed = functions["sse2.h"] - of_vectors if name in ("scalar.h", "soft.h") else functions["sse2.h"]
+        assert found == needed | of_eight_lanes.get(name, set()), name
 
 
 def test_integer_vocabularies_define_what_the_kernels_call():
@@ -93,4 +95,6 @@ def test_float_vocabularies_never_fuse_or_estimate():
     headers = [entry for entry in (files("llgen.templates") / "simd").iterdir() if "_int" not in entry.name]
     for entry in headers:
         text = entry.read_text(encoding="utf-8")
-        assert not re.search(r"\w*(vmla|vfma|fmadd|recpe|rsqrte|relaxed)\w*\(", text), entry.name
+        # But where a product is exact, so that there is nothing to round in between.
+        text = "".join(line for line in text.splitlines(keepends=True) if " l_sub_exact(" not in line)
+        assert not re.search(r"\w*(vmla|vfma|fn?madd|recpe|rsqrte|relaxed)\w*\(", text), entry.name
