@@ -24,12 +24,13 @@ from .quantize import QuantModel
 def with_prompt(memory: MemoryPlan, model: QuantModel, kernels: KernelSet, tokens: int) -> MemoryPlan:
     """The plan of a program that begins with a prompt of so many tokens: more flash, and the same RAM."""
     cached, whole = tokens - 1, model.kv == "q8"
+    blocks = memory.block is not None
     heads = len(model.layers) * model.config.n_kv_heads
     prompt = PromptPlan(
         tokens=tokens,
         keys=round_up(cached, _key_group(memory, kernels, whole=whole)) * memory.head_columns,
-        values=(round_up(cached, 2) if whole else cached) * memory.head_padded,
-        scales=round_up(cached, LANES) if whole else 0,
+        values=(round_up(cached, kernels.value_group(blocks=blocks)) if whole else cached) * memory.head_padded,
+        scales=round_up(cached, kernels.score_lanes(blocks=blocks)) if whole else 0,
     )
     number = 1 if whole else 4
     size = 4 * tokens + heads * (number * (prompt.keys + prompt.values) + 2 * 4 * prompt.scales)
@@ -58,14 +59,26 @@ def pack_prompt(prompt: Prompt, memory: MemoryPlan, kernels: KernelSet) -> list[
             ),
         ]
     wholes = [cache for cache in prompt.caches if isinstance(cache, IntCache)]
+    group = kernels.value_group(blocks=memory.block is not None)
+    lanes = kernels.score_lanes(blocks=memory.block is not None)
     whole_keys = [_each_head(_bytes(cache.keys), lambda head: quad_blocks(head, kernels)) for cache in wholes]
-    whole_values = [_each_head(_bytes(cache.values), lambda head: _pairs(head, kernels)) for cache in wholes]
+    whole_values = [_each_head(_bytes(cache.values), lambda head: _groups(head, kernels, group)) for cache in wholes]
     return [
         tokens,
-        _floats("prompt_key_scales", "[positions]", [_each_head(cache.key_scales, _padded) for cache in wholes]),
-        _floats("prompt_value_scales", "[positions]", [_each_head(cache.value_scales, _padded) for cache in wholes]),
+        _floats(
+            "prompt_key_scales",
+            "[positions]",
+            [_each_head(cache.key_scales, lambda head: _padded(head, lanes)) for cache in wholes],
+        ),
+        _floats(
+            "prompt_value_scales",
+            "[positions]",
+            [_each_head(cache.value_scales, lambda head: _padded(head, lanes)) for cache in wholes],
+        ),
         PackedTensor("prompt_keys", _PLACES + "[blocks of positions], as matrices are", "int8_t", b"".join(whole_keys)),
-        PackedTensor("prompt_values", _PLACES + "[positions / 2][elements of two]", "int8_t", b"".join(whole_values)),
+        PackedTensor(
+            "prompt_values", _PLACES + f"[positions / {group}][elements of so many]", "int8_t", b"".join(whole_values)
+        ),
     ]
 
 
@@ -86,16 +99,16 @@ def _bytes(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
     return values.astype(np.int8)
 
 
-def _padded(scales: Array) -> Array:
+def _padded(scales: Array, lanes: int) -> Array:
     """[positions] -> whole groups of lanes: vectors take what is behind the last position, and it must be a number."""
-    return np.pad(scales, (0, -len(scales) % LANES))
+    return np.pad(scales, (0, -len(scales) % lanes))
 
 
-def _pairs(values: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.int8]:
-    """[positions, head_dim] -> [positions / 2, elements, 2 positions]; with paired rows also elements go by twos."""
+def _groups(values: npt.NDArray[np.int8], kernels: KernelSet, group: int) -> npt.NDArray[np.int8]:
+    """[positions, head_dim] -> [positions / group, elements, group]; with paired rows also elements go by twos."""
     positions, elements = values.shape
-    pad = ((0, positions % 2), (0, -elements % kernels.int_mix))
-    two = np.pad(values, pad).reshape(-1, 2, round_up(elements, kernels.int_mix))
+    pad = ((0, -positions % group), (0, -elements % kernels.int_mix))
+    side = np.pad(values, pad).reshape(-1, group, round_up(elements, kernels.int_mix))
     if kernels.paired_rows:
-        return two.reshape(len(two), 2, -1, 2).transpose(0, 2, 1, 3)
-    return two.transpose(0, 2, 1)
+        return side.reshape(len(side), group, -1, 2).transpose(0, 2, 1, 3)
+    return side.transpose(0, 2, 1)
