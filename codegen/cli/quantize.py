@@ -119,7 +119,7 @@ def command(
         from llgen.trainer.quantize.recipe import Recipe
 
         count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
-        course = None if method != "distill" else _course(iterations, checkpoint.config.dim, teacher_weight)
+        course = None if method != "distill" else _course(iterations, teacher_weight)
         text = None if calibrate is None else _source(calibrate, field, separator)
         made = _calibrated(checkpoint, output, Recipe(scheme, kv, text, count, budget, course))
         if isinstance(made, int):
@@ -163,10 +163,10 @@ def _require_distilling(
         raise UsageError("--teacher-weight weighs the float32 model against a text", "--calibrate TEXT")
 
 
-def _course(iterations: int | None, dim: int, teacher_weight: float | None) -> Course:
+def _course(iterations: int | None, teacher_weight: float | None) -> Course:
     from llgen.trainer.quantize.distill import Course
 
-    return Course.of(iterations or _ITERATIONS, dim, _TEACHER_WEIGHT if teacher_weight is None else teacher_weight)
+    return Course.of(iterations or _ITERATIONS, _TEACHER_WEIGHT if teacher_weight is None else teacher_weight)
 
 
 def _budget(bits: str | None, flash: str | None, target: Target) -> Budget | None:

@@ -33,10 +33,12 @@ from .latent import Latent
 
 _WARMUP = 20
 _MOMENTS = (0.9, 0.98)
+_OF_TOKENS = {"embedding", "classifier"}
 _SHARES = {4: 1.0, 8: 7.0}
 """Of the rate, by bits: steps of 8 bits are shorter, and weights are to go as far in both."""
 _EVALUATIONS = 10
-_FEW, _NARROW, _WALK, _SCALE_WALK = 250, 64, 0.47, 0.03
+_FEW, _WALK, _SCALE_WALK = 250, 0.47, 0.03
+_MEETINGS = 4
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
@@ -56,16 +58,14 @@ class Course:
     seed: int = 1
 
     @classmethod
-    def of(cls, iterations: int, dim: int, teacher_weight: float = 0.5) -> Course:
-        """With rates that suit the length, and a model of `dim` dimensions.
+    def of(cls, iterations: int, teacher_weight: float = 0.5) -> Course:
+        """With rates that suit the length.
 
         What the noise of the gradients does to a weight adds up like a random walk, with the root of the number of
-        updates; beyond half a step in all, more is lost of the float32 weights than is learned anew. And what the
-        weights of a row do to its output adds up over the columns, so that wide models take shorter steps (Yang et al.,
-        2022, arXiv:2203.03466).
+        updates; beyond half a step in all, more is lost of the float32 weights than is learned anew.
         """
-        walk = math.sqrt(max(iterations, _FEW)) * max(1.0, dim / _NARROW)
-        return cls(iterations, rate=_WALK / walk, scale_rate=_SCALE_WALK / walk, teacher_weight=teacher_weight)
+        root = math.sqrt(max(iterations, _FEW))
+        return cls(iterations, rate=_WALK / root, scale_rate=_SCALE_WALK / root, teacher_weight=teacher_weight)
 
 
 class Interrupted(Exception):
@@ -131,16 +131,28 @@ class _Run:
         self._objective = Objective(teacher.operators, lambda tokens: teacher(tokens, exact), course.teacher_weight)
         matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
         self._latents = {name: Latent(matrix) for name, matrix in matrices.items()}
+        self._settle_rare_tokens()
         # Adam moves every weight by about its rate, whatever the gradient's size: a share of a step for all matrices.
+        learned = [latent for latent in self._latents.values() if latent.weights.requires_grad]
         groups: list[dict[str, Any]] = []
         for bits, share in _SHARES.items():
-            weights = [latent.weights for latent in self._latents.values() if latent.bits == bits]
+            weights = [latent.weights for latent in learned if latent.bits == bits]
             groups.append({"params": weights, "peak": course.rate * share})
-        groups.append({"params": [latent.growth for latent in self._latents.values()], "peak": course.scale_rate})
+        groups.append({"params": [latent.growth for latent in learned], "peak": course.scale_rate})
         self._optimizer = torch.optim.Adam([group for group in groups if group["params"]], betas=_MOMENTS)
         self._generator = torch.Generator().manual_seed(course.seed)
         self.iteration = 0
         self._best_loss, self._best = self._evaluate(), self._state()
+
+    def _settle_rare_tokens(self) -> None:
+        """Leave the embedding and the classifier as they are where a token is met too seldom.
+
+        What reaches the rows of rare tokens is noise for the most part, and Adam makes of it steps as long as any.
+        """
+        if self._course.tokens < _MEETINGS * self._folded.spec.config.vocab_size:
+            for name in _OF_TOKENS & self._latents.keys():
+                self._latents[name].weights.requires_grad_(False)
+                self._latents[name].growth.requires_grad_(False)
 
     def step(self) -> float:
         """One update of weights and scales; returns the loss before it, in nats a token."""
