@@ -378,7 +378,7 @@ def name(
         has_long_tiles=bool(kernels.long_tiles) and not model.is_integer,
         long_tiles=[_shape(_long_tile(tile)) for tile in kernels.long_tiles],
         block_pairs=kernels.block_pairs,
-        pair=_long_tile(kernels.long_tiles[-1]) if kernels.long_tiles else _tile(kernels.float_tiles[-1]),
+        pair=_whole_block(kernels),
         int_tiles=[
             replace(
                 _tile(tile),
@@ -523,6 +523,14 @@ def _tile(tile: Tile) -> TileWords:
 
 def _long_tile(tile: Tile) -> TileWords:
     return replace(_tile(tile), name="long_tile", v="l", lanes="L_LANES")
+
+
+def _whole_block(kernels: KernelSet) -> TileWords:
+    """One position times all rows of a block of a float32 matrix."""
+    rows = kernels.block_rows(False)
+    if kernels.long_tiles:
+        return _long_tile(Tile(1, rows // kernels.long_lanes))
+    return _tile(Tile(1, rows // kernels.lanes))
 
 
 def _shape(tile: TileWords) -> ShapeWords:
