@@ -193,14 +193,14 @@ def sabotage(monkeypatch, old, new):
             0,
             "swiglu",
         ),
-        ("1.0f / totals[i]", "1.0f / (totals[i] + 1e-6f)", 0, "attention"),
+        ("1.0f / total[i]", "1.0f / (total[i] + 1e-6f)", 0, "attention"),
         ("[i] *= odd_final_gain.values[i];", "[i] += odd_final_gain.values[i];", -1, "final_norm"),
     ],
 )
 def test_the_first_difference_is_named(monkeypatch, old, new, layer, tensor):
     checkpoint = random_checkpoint(SHAPES["tied"])
     sabotage(monkeypatch, old, new)
-    where = first_divergence(quantized(checkpoint), load_target("host"), 6)
+    where = first_divergence(quantized(checkpoint), load_target("x86_64"), 6)
     assert (where.layer, where.tensor) == (layer, tensor)
     assert tensor in str(where)
 
