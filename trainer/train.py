@@ -77,7 +77,7 @@ class Trainer:
         among = {"rank": processes.rank, "world": processes.world}
         self.text = data.train
         self.batches = Batches(self.text, config.seed, aligned=config.batch.aligned, **among)
-        held_out = Batches(data.held_out, config.seed, **among)
+        held_out = Batches(data.held_out, config.seed, aligned=config.batch.aligned, **among)
         full = (config.batch.sequences, self.shape.max_seq_len)
         self.held_out = [held_out.draw(*full) for _ in range(config.evaluation.batches)]  # the same at every evaluation
         self.iteration = 0

@@ -24,6 +24,8 @@ from llgen.trainer.layers import layered, read_preset
 from llgen.trainer.model import Llama
 from llgen.trainer.objective import Objective
 from llgen.trainer.operators import Operators, cross_entropy
+from llgen.trainer.prepare import prepared
+from llgen.trainer.processes import Processes
 from llgen.trainer.progress import Silent
 from llgen.trainer.replicas import Replicas
 from llgen.trainer.run import clear_run, train
@@ -54,6 +56,17 @@ def test_learns(tmp_path: Path) -> None:
     assert result.best_loss == min(whole)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+@pytest.mark.parametrize(("aligned", "all_begin"), [(1.0, True), (0.0, False)])
+def test_what_is_held_out_begins_as_what_is_learned(tmp_path: Path, aligned: float, all_begin: bool) -> None:
+    """A model that only ever saw beginnings must be judged on beginnings."""
+    config = tiny_config({"batch": {"aligned": aligned}, "schedule": {"iterations": 1}})
+    train(tmp_path, config)
+    ready = prepared(config, tmp_path)
+    trainer = Trainer(tmp_path, config, ready.data, ready.vocabulary, Processes())
+    begin = [bool((inputs[:, 0] == ready.vocabulary.bos_id).all()) for inputs, _ in trainer.held_out]
+    assert all(begin) == all_begin
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
