@@ -68,21 +68,22 @@ def benchmark(
         notes += more
     notes = [*(f"left out: {misfit.message.splitlines()[0]}" for misfit in misfits), *notes]
     timed = [program for program in programs if keeps_time(program.built.artifact.target)]
-    if not timed:
-        return Report(
-            subject, asked, asked.targets[0].name, (), tuple(counted), tuple(notes), None, not misfits, tuple(profiles)
-        )
-    disturbance = busy()
-    with lineup(subject, asked, timed, progress) as engines:
-        results = run_rounds(engines.engines, rounds, progress)
+    results: list[Result] = []
+    where, yardstick = asked.targets[0].name, None
+    if timed:
+        disturbance = busy()
+        with lineup(subject, asked, timed, progress) as engines:
+            results = run_rounds(engines.engines, rounds, progress)
+        where, yardstick = machine(), engines.yardstick
+        notes = [*engines.notes, *disturbance, *notes]
     return Report(
-        subject,
-        asked,
-        machine(),
-        tuple(results),
-        tuple(counted),
-        (*engines.notes, *disturbance, *notes),
-        engines.yardstick,
-        not misfits,
-        tuple(profiles),
+        subject=subject,
+        asked=asked,
+        machine=where,
+        results=tuple(results),
+        counts=tuple(counted),
+        notes=tuple(notes),
+        yardstick=yardstick,
+        all_fit=not misfits,
+        profiles=tuple(profiles),
     )
