@@ -32,7 +32,7 @@ class Engine:
     """A way to do some work."""
 
     name: str
-    """llgen, yardstick, llama.cpp or torch."""
+    """llgen, yardstick, llama.cpp, torch or limit."""
     scheme: str
     """The weights' numbers, by the engine's own name for them."""
     threads: int

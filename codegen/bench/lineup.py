@@ -18,10 +18,12 @@ from ..tuning import load_tuning, read_values
 from . import llama_cpp, torch_eager
 from .engine import Engine, Work
 from .generated import generated_engine, max_threads
+from .limit import limit_engines
+from .native import march_of
 from .subject import Subject
-from .yardstick import compile_yardstick, march_of, write_weights
+from .yardstick import compile_yardstick, write_weights, yardstick_engine
 
-RIVALS = ("yardstick", "llama.cpp", "torch")
+RIVALS = ("yardstick", "llama.cpp", "torch", "limit")
 """What llgen can be measured against."""
 
 _MISSING = {"llama.cpp": llama_cpp.missing, "torch": torch_eager.missing}
@@ -59,6 +61,8 @@ class Program:
     scheme: str
     kv: str
     built: Build
+    bits: float
+    """Of a weight on average, scales among them."""
     tuning: str | None = None
     """The file of its tuning."""
 
@@ -87,11 +91,12 @@ def build_programs(
             tell = _labelled(progress, f"{scheme} for {target.name}")
             mine = [path for path, made in tunings.items() if (made.target, made.scheme) == (target.name, scheme)]
             try:
-                programs.append(Program(scheme, model.kv, build_cached(model, target, tell, digest_positions=count)))
+                built = build_cached(model, target, tell, digest_positions=count)
+                programs.append(Program(scheme, model.kv, built, model.bits_a_weight))
                 for path in mine:
                     sizes = read_values(path, model, target)
                     built = build_cached(model, target, tell, tuning=sizes, digest_positions=count)
-                    programs.append(Program(scheme, model.kv, built, str(path)))
+                    programs.append(Program(scheme, model.kv, built, model.bits_a_weight, str(path)))
             except LlgenError as error:
                 if error.exit_code != ExitCode.DOES_NOT_FIT or len(asked.targets) == 1:
                     raise
@@ -139,7 +144,15 @@ def lineup(
     with TemporaryDirectory(prefix="llgen-bench-") as temporary:
         progress("writing weights for other engines")
         yardstick, rivals, more = _rivals(subject, asked, works, present, Path(temporary))
+        if "limit" in present:
+            bits = {program.scheme: program.bits for program in programs}
+            rivals += limit_engines(subject, bits, works, usable, _march(asked))
         yield Lineup((*rivals, *engines), (*notes, *more), yardstick)
+
+
+def _march(asked: Asked) -> str | None:
+    """What programs of others may use of the processor, by compilers' -march."""
+    return "native" if asked.yardstick == "native" else march_of(asked.targets[0])
 
 
 def _rivals(
@@ -149,13 +162,13 @@ def _rivals(
     engines: list[Engine] = []
     notes: list[str] = []
     compiler = None
-    if present:
+    if set(present) - {"limit"}:
         checkpoint = subject.checkpoint()
     if "yardstick" in present:
-        yardstick = compile_yardstick("native" if asked.yardstick == "native" else march_of(asked.targets[0]))
+        yardstick = compile_yardstick(_march(asked))
         compiler = f"{yardstick.compiler} ({yardstick.isa})"
         write_weights(checkpoint, folder / "yardstick.weights")
-        engines.append(yardstick.engine(folder / "yardstick.weights", works[0].positions))
+        engines.append(yardstick_engine(yardstick, folder / "yardstick.weights", works[0].positions))
     if "llama.cpp" in present:
         paths, notes = llama_cpp.write_files(checkpoint, asked.schemes, folder)
         engines += [

@@ -41,9 +41,13 @@ class Subject:
     @property
     def products(self) -> int:
         """Multiply-accumulates of a token's matrix products, the classifier among them and attention not."""
+        return self.prompt_products(1)
+
+    def prompt_products(self, positions: int) -> int:
+        """Those of a prompt, of which the last position alone meets the classifier."""
         c = self.config
         layer = c.dim * (2 * c.q_dim + 2 * c.kv_dim + 3 * c.hidden_dim)
-        return c.n_layers * layer + c.vocab_size * c.dim
+        return positions * c.n_layers * layer + c.vocab_size * c.dim
 
     def usual_positions(self, *, timed: bool) -> int:
         """How many to decode when nobody says it; fewer in an emulator."""

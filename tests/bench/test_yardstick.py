@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from models import ODD, random_checkpoint
 
-from llgen.codegen.bench import yardstick
+from llgen.codegen.bench import native, yardstick
 from llgen.codegen.bench.engine import measure
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import LlgenError
@@ -41,15 +41,15 @@ def test_logits_are_the_references(config: ModelConfig, tmp_path: Path) -> None:
 
 def test_decodes(tmp_path: Path) -> None:
     yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
-    assert measure(yardstick.compile_yardstick().engine(tmp_path / "weights", 12), 2) > 0
+    assert measure(yardstick.yardstick_engine(yardstick.compile_yardstick(), tmp_path / "weights", 12), 2) > 0
 
 
 def test_zig_compiles_it_where_there_is_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(yardstick.shutil, "which", lambda name: None)
+    monkeypatch.setattr(native.shutil, "which", lambda name: None)
     made = yardstick.compile_yardstick()
     assert made.compiler == "zig cc -O3 -ffast-math -march=native -fno-sanitize=undefined"
     yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
-    assert measure(made.engine(tmp_path / "weights", 12), 1) > 0
+    assert measure(yardstick.yardstick_engine(made, tmp_path / "weights", 12), 1) > 0
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64", reason="of x86-64 processors")
@@ -58,19 +58,19 @@ def test_the_yardstick_may_have_the_vectors_of_the_target(
     compiler: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     if compiler == "zig cc":
-        monkeypatch.setattr(yardstick.shutil, "which", lambda name: None)
+        monkeypatch.setattr(native.shutil, "which", lambda name: None)
     for target, march, isa in (("x86_64", "x86-64", "SSE2"), ("x86_64_v3", "x86-64-v3", "AVX2, FMA")):
-        assert yardstick.march_of(load_target(target)) == march
+        assert native.march_of(load_target(target)) == march
         made = yardstick.compile_yardstick(march)
         assert made.compiler.startswith(compiler)
         assert f"-march={march}" in made.compiler.replace("_", "-")
         assert made.isa == isa
-    assert yardstick.march_of(load_target("generic")) is None
+    assert native.march_of(load_target("generic")) is None
     assert "-march" not in yardstick.compile_yardstick(None).compiler
 
 
 def test_a_compiler_that_fails_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yardstick.shutil, "which", lambda name: "/bin/false" if name == "gcc" else None)
+    monkeypatch.setattr(native.shutil, "which", lambda name: "/bin/false" if name == "gcc" else None)
     assert yardstick.compile_yardstick().compiler.startswith("zig cc ")
 
 
@@ -78,4 +78,4 @@ def test_weights_that_end_early_are_told(tmp_path: Path) -> None:
     yardstick.write_weights(random_checkpoint(), tmp_path / "weights")
     (tmp_path / "weights").write_bytes((tmp_path / "weights").read_bytes()[:-4])
     with pytest.raises(LlgenError, match="too short"):
-        measure(yardstick.compile_yardstick().engine(tmp_path / "weights", 12), 1)
+        measure(yardstick.yardstick_engine(yardstick.compile_yardstick(), tmp_path / "weights", 12), 1)
