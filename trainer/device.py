@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -68,6 +68,27 @@ def operator_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def short_products() -> Iterator[None]:
+    """Within it, a CPU that has units for products of bfloat16 multiplies float32 matrices in them.
+
+    Factors are then rounded to 8 binary digits, and sums are not. Other CPUs go on as ever.
+    """
+    before = torch.get_float32_matmul_precision()
+    if multiplies_bfloat16():
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has AMX, or AVX-512 with products of bfloat16; older releases of PyTorch cannot tell."""
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def peak_memory(device: torch.device) -> int:

@@ -14,6 +14,7 @@ from llgen.codegen.quantize import CACHES, QuantModel, quantize
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
 from llgen.targets.schema import Target, load_target
+from llgen.trainer.quantize.course import ITERATIONS, TEACHER_WEIGHT, Course
 
 from .options import (
     answer,
@@ -31,15 +32,12 @@ from .scheme_table import Row, as_json_rows, rows_of, table
 if TYPE_CHECKING:
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.allocate import Budget
-    from llgen.trainer.quantize.distill import Course
     from llgen.trainer.quantize.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
 _DOCUMENTS = {"gptq": 512, "distill": 10_000}
 _SAMPLES = {"gptq": 512, "distill": 2048}
 """Texts that the model writes where none are given."""
-_ITERATIONS = 3000
-_TEACHER_WEIGHT = 0.5
 
 
 @click.command("quantize")
@@ -61,12 +59,12 @@ _TEACHER_WEIGHT = 0.5
 @click.option(
     "--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512; distill: 10,000, or 2,048 written]"
 )
-@click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {_ITERATIONS:,}]")
+@click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {ITERATIONS:,}]")
 @click.option(
     "--teacher-weight",
     type=click.FloatRange(0.0, 1.0),
     help="Of --method distill: how much the float32 model's opinion counts; the rest is what the text says."
-    f"  [default: {_TEACHER_WEIGHT}; of its own texts: 1]",
+    f"  [default: {TEACHER_WEIGHT}; of its own texts: 1]",
 )
 @click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
 @click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Of that text.")
@@ -119,7 +117,10 @@ def command(
         from llgen.trainer.quantize.recipe import Recipe
 
         count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
-        course = None if method != "distill" else _course(iterations, teacher_weight)
+        course = None
+        if method == "distill":
+            share = TEACHER_WEIGHT if teacher_weight is None else teacher_weight
+            course = Course.of(iterations or ITERATIONS, checkpoint.config.dim, share)
         text = None if calibrate is None else _source(calibrate, field, separator)
         made = _calibrated(checkpoint, output, Recipe(scheme, kv, text, count, budget, course))
         if isinstance(made, int):
@@ -161,12 +162,6 @@ def _require_distilling(
             raise UsageError(f"--method {method} has no {option}", "--method distill")
     if teacher_weight is not None and calibrate is None:
         raise UsageError("--teacher-weight weighs the float32 model against a text", "--calibrate TEXT")
-
-
-def _course(iterations: int | None, teacher_weight: float | None) -> Course:
-    from llgen.trainer.quantize.distill import Course
-
-    return Course.of(iterations or _ITERATIONS, _TEACHER_WEIGHT if teacher_weight is None else teacher_weight)
 
 
 def _budget(bits: str | None, flash: str | None, target: Target) -> Budget | None:

@@ -63,6 +63,11 @@ class FoldedLlama:
 
     def __call__(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> Tensor:
         """Logits [B, T, V] of tokens [B, T]."""
+        vectors, name = self.before_logits(tokens, matrices, observe)
+        return _multiplied(name, vectors, matrices, observe)
+
+    def before_logits(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> tuple[Tensor, str]:
+        """The vectors [B, T, dim] that the classifier is multiplied with, and its name."""
         config = self.config
         x = F.embedding(tokens, matrices["embedding"])
         for layer in range(config.n_layers):
@@ -73,18 +78,16 @@ class FoldedLlama:
         n = self._norm(x)
         if self.final_gain is not None:
             n = n * self.final_gain
-        return self._product("classifier" if "classifier" in matrices else "embedding", n, matrices, observe)
+        return self._as_multiplied(n), "classifier" if "classifier" in matrices else "embedding"
 
     def _norm(self, x: Tensor) -> Tensor:
         return self.operators.rms_norm(x, self._no_gain, self.config.norm_eps)
 
+    def _as_multiplied(self, x: Tensor) -> Tensor:
+        return rounded(x) if self.whole else x
+
     def _product(self, name: str, x: Tensor, matrices: Matrices, observe: Observer | None) -> Tensor:
-        if self.whole:
-            x = rounded(x)
-        y = F.linear(x, matrices[name])
-        if observe is not None:
-            observe(name, x, y)
-        return y
+        return _multiplied(name, self._as_multiplied(x), matrices, observe)
 
     def _attend(self, qkv: Tensor) -> Tensor:
         config = self.config
@@ -98,6 +101,13 @@ class FoldedLlama:
             cos, sin = torch.ones_like(cos), torch.zeros_like(sin)
         q = q * math.sqrt(config.head_dim)  # queries are scaled already
         return self.operators.attention(q, k, v, cos, sin).reshape(batch, time, config.q_dim)
+
+
+def _multiplied(name: str, x: Tensor, matrices: Matrices, observe: Observer | None) -> Tensor:
+    y = F.linear(x, matrices[name])
+    if observe is not None:
+        observe(name, x, y)
+    return y
 
 
 class _Rounded(torch.autograd.Function):

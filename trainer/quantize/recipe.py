@@ -22,7 +22,8 @@ from ..data import Source
 from ..model import Llama
 from .allocate import Budget, sensitivities, within
 from .calibration import batches_of_samples, batches_of_text, spread_over
-from .distill import Course, distill
+from .course import Course
+from .distill import distill
 from .folded import FoldedLlama
 from .gptq import Curvature, round_with_curvature
 

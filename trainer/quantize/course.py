@@ -1,0 +1,42 @@
+"""How a quantised model is trained: how long, how fast, and towards what. Needs no PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ITERATIONS = 3000
+TEACHER_WEIGHT = 0.5
+"""The usual share of the float32 model's opinion in the loss, where a text has an opinion, too."""
+
+_RATE, _SCALE_SHARE = 0.015, 0.064
+"""For 1,000 iterations of a model of 64 dimensions; the scales' rate is a share of the weights'."""
+_LENGTH, _WIDTH = 1000, 64
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long and how fast."""
+
+    iterations: int = ITERATIONS
+    rate: float = 0.03
+    """Peak of the learning rate, in steps of a 4-bit quantiser: how far a weight goes in an iteration."""
+    scale_rate: float = 0.002
+    """The same of the logarithms of the scales."""
+    tokens: int = 4096
+    """Of an iteration, at most, in as many sequences as that makes; one at least."""
+    teacher_weight: float = TEACHER_WEIGHT
+    """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
+    seed: int = 1
+
+    @classmethod
+    def of(cls, iterations: int, dim: int, teacher_weight: float = TEACHER_WEIGHT) -> Course:
+        """With rates that suit the length, and a model of so many dimensions.
+
+        The noise of the gradients costs in proportion to the rate, until the rate falls at the end; what is learned
+        grows with the rate and the length. So a run of 16 times the length goes at half the rate (measured on models
+        of 260 thousand and 3 million parameters, between 400 and 6,000 iterations). The wider the model, the more
+        weights move for each output: beside their steps, which shrink with the root of the width as weights do, they
+        may move by the root less (as in muP: Yang et al., 2022, arXiv:2203.03466).
+        """
+        rate = _RATE * (_LENGTH / iterations) ** 0.25 * (_WIDTH / max(dim, _WIDTH)) ** 0.5
+        return cls(iterations, rate=rate, scale_rate=_SCALE_SHARE * rate, teacher_weight=teacher_weight)
