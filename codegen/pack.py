@@ -12,8 +12,8 @@ from .errors import LlgenError
 from .kernels import KernelSet
 from .matrix import GROUP, FloatMatrix, IntMatrix, Matrix
 from .numerics import Array
-from .plan import round_up
 from .quantize import KINDS, QuantModel
+from .sizes import round_up
 
 _MAX_SUM = (1 << 31) - 1
 

@@ -10,10 +10,11 @@ from llgen.targets.schema import Target
 from . import literals
 from .blocking import has_threads, positions_of_block
 from .checkpoint import Checkpoint
-from .context import CodegenContext, name
+from .context import CodegenContext
 from .extras import PLAIN, Extras
 from .kernels import KernelSet, select
 from .machine import program_sources
+from .naming import name
 from .pack import Packed, PackedTensor, pack
 from .plan import MemoryPlan, plan
 from .prompt import require_room

@@ -9,27 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from .arena import Buffer, lifetime, place
 from .errors import ExitCode, LlgenError
 from .kernels import KernelSet
-from .matrix import GROUP, FloatMatrix, Matrix
+from .matrix import GROUP
 from .numerics import LANES
 from .quantize import QuantModel
-
-# The steps of one position, in order; a layer repeats those from "attention_norm" to "w2".
-STEPS = (
-    "embed",
-    "attention_norm",
-    "wqkv",
-    "attend",
-    "wo",
-    "ffn_norm",
-    "w13",
-    "swiglu",
-    "w2",
-    "final_norm",
-    "classify",
-    "sample",
-)
+from .sizes import operand_elements, round_up, section_sizes
 
 WORD_ROOM = 64
 """Tokens behind the context's, so that the last word of a prompt has room while its characters are being merged."""
@@ -45,27 +31,6 @@ _SPECULATION_BYTES = 24
 
 # Sizes are compile-time constants of 32-bit targets too.
 _MAX_BYTES = (1 << 31) - 1
-
-
-@dataclass(frozen=True)
-class Demand:
-    """A buffer that lives from the step that first writes it to the step that last reads it, both inclusive."""
-
-    name: str
-    floats: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """A demand with its place in the arena, in floats."""
-
-    name: str
-    floats: int
-    first: int
-    last: int
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -189,23 +154,23 @@ def plan(
     value_positions = round_up(model.context, kernels.score_lanes(blocks=True) if positions > 1 else 2)
     block = _block(model, kernels, positions, context_padded, head_columns, threads) if positions > 1 else None
     attention = [
-        _demand("scores", context_padded, "attend", "attend"),
-        _demand("mixed", config.q_dim + kernels.lanes, "attend", "wo"),
+        lifetime("scores", context_padded, "attend", "attend"),
+        lifetime("mixed", config.q_dim + kernels.lanes, "attend", "wo"),
     ]
     if block is not None:
         queries = block.attend_units * block.attend_rows
         attention = [
-            _demand("scores", queries * block.scores, "attend", "attend"),
-            _demand("queries", queries * block.head_room, "attend", "attend"),
-            _demand("mixed", positions * config.q_dim, "attend", "wo"),
+            lifetime("scores", queries * block.scores, "attend", "attend"),
+            lifetime("queries", queries * block.head_room, "attend", "attend"),
+            lifetime("mixed", positions * config.q_dim, "attend", "wo"),
         ]
     demands = [
-        _demand("x", positions * dim_padded, "embed", "final_norm"),
-        _demand("n", (1 + drafts if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
-        _demand("qkv", positions * qkv_padded, "wqkv", "attend"),
+        lifetime("x", positions * dim_padded, "embed", "final_norm"),
+        lifetime("n", (1 + drafts if model.is_integer else positions) * dim_padded, "attention_norm", "classify"),
+        lifetime("qkv", positions * qkv_padded, "wqkv", "attend"),
         *attention,
-        _demand("h", positions * 2 * hidden_padded, "w13", "w2"),
-        _demand("odds", vocab_padded, "sample", "sample"),
+        lifetime("h", positions * 2 * hidden_padded, "w13", "w2"),
+        lifetime("odds", vocab_padded, "sample", "sample"),
     ]
     if model.is_integer and model.final_gain is None:
         demands = [demand for demand in demands if demand.name != "n"]  # x is quantised as it is
@@ -222,7 +187,7 @@ def plan(
         ram_bytes += members[1].bytes + _SPECULATION_BYTES
     if threads:
         ram_bytes = round_up(ram_bytes + _CALLBACK_BYTES, 8)
-    sections = {name: size for name, size in _sections(model, kernels).items() if size}
+    sections = {name: size for name, size in section_sizes(model, kernels).items() if size}
     if tokenizer_bytes:
         sections["tokenizer"] = tokenizer_bytes
     for what, size in {"the state in RAM": ram_bytes, **sections}.items():
@@ -323,77 +288,8 @@ def _operand_row(model: QuantModel, kernels: KernelSet, head_columns: int) -> in
     return operand_elements(max(config.dim, config.q_dim, config.hidden_dim, head_columns), kernels)
 
 
-def operand_elements(columns: int, kernels: KernelSet) -> int:
-    """Elements of an integer vector of so many columns, in whole groups of a 4-bit matrix."""
-    return round_up(columns, math.lcm(kernels.int_step, GROUP))
-
-
 def _member(name: str, kind: str, count: int) -> Member:
     """An array whose end is a multiple of four bytes."""
     size = {"float": 4, "int32_t": 4, "int16_t": 2, "int8_t": 1}[kind]
     count = round_up(count, 4 // size)
     return Member(name, kind, count, count * size)
-
-
-def round_up(count: int, multiple: int) -> int:
-    """The least multiple that is not below `count`."""
-    return -(-count // multiple) * multiple
-
-
-def place(demands: Sequence[Demand]) -> tuple[Buffer, ...]:
-    """Give each demand an offset such that no two buffers alive at the same step overlap: largest first, lowest fit."""
-    placed: list[Buffer] = []
-    for demand in sorted(demands, key=lambda item: (-item.floats, item.name)):
-        alive = sorted(
-            (other for other in placed if other.first <= demand.last and demand.first <= other.last),
-            key=lambda item: item.offset,
-        )
-        offset = 0
-        for other in alive:
-            if offset + demand.floats <= other.offset:
-                break
-            offset = max(offset, other.offset + other.floats)
-        placed.append(Buffer(demand.name, demand.floats, demand.first, demand.last, offset))
-    order = {demand.name: index for index, demand in enumerate(demands)}
-    return tuple(sorted(placed, key=lambda buffer: order[buffer.name]))
-
-
-def _demand(name: str, floats: int, first: str, last: str) -> Demand:
-    return Demand(name, floats, STEPS.index(first), STEPS.index(last))
-
-
-def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
-    """Bytes of every matrix as it is packed, by the names of `QuantModel.matrices`."""
-    only_looked_up = {"embedding"} if model.classifier is not None else set()
-    return {
-        # Gate and up are padded each.
-        name: _matrix_bytes(matrix, kernels, blocks=name not in only_looked_up, parts=2 if name[:3] == "w13" else 1)
-        for name, matrix in model.matrices().items()
-    }
-
-
-def _sections(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
-    """Bytes of every kind of matrix, and of the other tables."""
-    sizes: dict[str, int] = {}
-    for name, size in matrix_sizes(model, kernels).items():
-        kind = name.partition(".")[0]
-        sizes[kind] = sizes.get(kind, 0) + size
-    return sizes | {
-        "final_gain": 0 if model.final_gain is None else 4 * model.config.dim,
-        "rope": 4 * model.context * model.config.head_dim,
-    }
-
-
-def _matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: bool, parts: int) -> int:
-    """Bytes of a packed matrix with its scales and multipliers; without `blocks` rows are stored one by one."""
-    rows, columns = matrix.shape
-    if isinstance(matrix, FloatMatrix):
-        padded = parts * round_up(rows // parts, kernels.block_rows(False)) if blocks else rows
-        return 4 * padded * columns
-    if not blocks:
-        return rows * columns + 2 * rows
-    padded = parts * round_up(rows // parts, kernels.block_rows(True))
-    if matrix.multipliers is None:
-        return padded * round_up(columns, kernels.int_step) + 2 * padded
-    groups = -(-columns // GROUP)
-    return padded * (round_up(columns, kernels.four_step) // 2 + groups) + 2 * padded

@@ -16,9 +16,10 @@ from .cache import FloatCache, IntCache
 from .kernels import KernelSet
 from .numerics import LANES, Array
 from .pack import PackedTensor, column_blocks, quad_blocks
-from .plan import MemoryPlan, PromptPlan, round_up
+from .plan import MemoryPlan, PromptPlan
 from .prompt import Prompt
 from .quantize import QuantModel
+from .sizes import round_up
 
 
 def with_prompt(memory: MemoryPlan, model: QuantModel, kernels: KernelSet, tokens: int) -> MemoryPlan:

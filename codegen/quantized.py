@@ -17,9 +17,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from .checkpoint import config_from_hf, config_to_hf, load_checkpoint, write_model_directory
+from .checkpoint import load_checkpoint, write_model_directory
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
+from .hf_config import config_from_hf, config_to_hf
 from .matrix import GROUP, LEVELS, SMALLEST_SCALE, IntMatrix, Matrix
 from .numerics import Array, flush_subnormals
 from .pipeline import quantized

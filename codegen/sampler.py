@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .context import WEIGHT_BITS
 from .numerics import Array, Float, exp
+
+WEIGHT_BITS = 30
+"""The likeliest token weighs 2^30 when sampling: the sum over any vocabulary fits 64 bits with room to spare."""
 
 _MASK = (1 << 64) - 1
 

@@ -4,11 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import ODD, random_checkpoint
 
+from llgen.codegen.arena import Demand, place
 from llgen.codegen.errors import ExitCode, LlgenError
 from llgen.codegen.kernels import select
 from llgen.codegen.pack import column_blocks
-from llgen.codegen.plan import Demand, place, plan, round_up
+from llgen.codegen.plan import plan
 from llgen.codegen.quantize import quantize
+from llgen.codegen.sizes import round_up
 from llgen.codegen.spec import lower
 
 

@@ -40,7 +40,7 @@ def parse(name: str) -> nodes.Template:
 def test_no_logic(name):
     for kind in FORBIDDEN:
         found = list(parse(name).find_all(kind))
-        assert not found, f"{name}:{found[0].lineno} holds a {kind.__name__}: decide it in context.py"
+        assert not found, f"{name}:{found[0].lineno} holds a {kind.__name__}: decide it in naming.py"
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -18,8 +18,8 @@ from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix
 from llgen.codegen.numerics import quantize_vector
 from llgen.codegen.pack import nibble_blocks, quad_blocks
 from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.plan import round_up
 from llgen.codegen.runner import command
+from llgen.codegen.sizes import round_up
 from llgen.codegen.toolchain import NUMERIC_FLAGS, Artifact, run_tool, zig_cc, zig_environment
 from llgen.targets.schema import Target, load_target, target_names
 

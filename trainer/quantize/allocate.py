@@ -19,8 +19,8 @@ from llgen.codegen.errors import ExitCode, LlgenError
 from llgen.codegen.estimate import estimate
 from llgen.codegen.kernels import select
 from llgen.codegen.matrix import IntMatrix
-from llgen.codegen.plan import matrix_sizes
 from llgen.codegen.quantize import QuantModel
+from llgen.codegen.sizes import matrix_sizes
 from llgen.targets.schema import Target
 
 from ..objective import divergence

@@ -1,0 +1,56 @@
+"""Sizes of what is read-only: packed matrices and tables, in the units that kernels go by."""
+
+from __future__ import annotations
+
+import math
+
+from .kernels import KernelSet
+from .matrix import GROUP, FloatMatrix, Matrix
+from .quantize import QuantModel
+
+
+def round_up(count: int, multiple: int) -> int:
+    """The least multiple that is not below `count`."""
+    return -(-count // multiple) * multiple
+
+
+def operand_elements(columns: int, kernels: KernelSet) -> int:
+    """Elements of an integer vector of so many columns, in whole groups of a 4-bit matrix."""
+    return round_up(columns, math.lcm(kernels.int_step, GROUP))
+
+
+def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
+    """Bytes of every matrix as it is packed, by the names of `QuantModel.matrices`."""
+    only_looked_up = {"embedding"} if model.classifier is not None else set()
+    return {
+        # Gate and up are padded each.
+        name: _matrix_bytes(matrix, kernels, blocks=name not in only_looked_up, parts=2 if name[:3] == "w13" else 1)
+        for name, matrix in model.matrices().items()
+    }
+
+
+def section_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
+    """Bytes of every kind of matrix, and of the other tables."""
+    sizes: dict[str, int] = {}
+    for name, size in matrix_sizes(model, kernels).items():
+        kind = name.partition(".")[0]
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sizes | {
+        "final_gain": 0 if model.final_gain is None else 4 * model.config.dim,
+        "rope": 4 * model.context * model.config.head_dim,
+    }
+
+
+def _matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: bool, parts: int) -> int:
+    """Bytes of a packed matrix with its scales and multipliers; without `blocks` rows are stored one by one."""
+    rows, columns = matrix.shape
+    if isinstance(matrix, FloatMatrix):
+        padded = parts * round_up(rows // parts, kernels.block_rows(False)) if blocks else rows
+        return 4 * padded * columns
+    if not blocks:
+        return rows * columns + 2 * rows
+    padded = parts * round_up(rows // parts, kernels.block_rows(True))
+    if matrix.multipliers is None:
+        return padded * round_up(columns, kernels.int_step) + 2 * padded
+    groups = -(-columns // GROUP)
+    return padded * (round_up(columns, kernels.four_step) // 2 + groups) + 2 * padded
