@@ -13,6 +13,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     DOES_NOT_FIT = 3
     PARITY_FAILED = 4
+    INTERRUPTED = 130
+    """By Ctrl-C or SIGTERM; as shells have it, 128 and the number of the signal."""
 
 
 class LlgenError(Exception):

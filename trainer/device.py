@@ -7,6 +7,7 @@ import resource
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -76,13 +77,16 @@ def short_products() -> Iterator[None]:
 
     Factors are then rounded to 8 binary digits, and sums are not. Other CPUs go on as ever.
     """
-    before = torch.get_float32_matmul_precision()
-    if multiplies_bfloat16():
-        torch.set_float32_matmul_precision("medium")
+    products: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    if products is None or not multiplies_bfloat16():
+        yield
+        return
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        products.fp32_precision = before
 
 
 def multiplies_bfloat16() -> bool:

@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import ExitCode, LlgenError
 
 # Command name -> module of this package that holds `command`; imported when used, so that `llgen --help` is instant
-# and nothing but training imports torch.
+# and torch is imported by what needs it alone.
 _COMMANDS = {
     "train": "train",
     "eval": "evaluate",
@@ -81,7 +81,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        sys.exit(130)
+        sys.exit(ExitCode.INTERRUPTED)
     except _ReaderGone:  # `llgen run … | head` is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.DONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,10 +124,11 @@ def command(
             course = Course.of(iterations or ITERATIONS, checkpoint.config.dim, share)
         text = None if calibrate is None else _source(calibrate, field, separator)
         made = _calibrated(checkpoint, output, Recipe(scheme, kv, text, count, budget, course))
-        if isinstance(made, int):
+        if isinstance(made, ExitCode):
             return made
         result = made
     save_quantized(result, output)
+    shutil.rmtree(_workspace(output), ignore_errors=True)
     measured = None if data is None else _source(data, field, separator)
     rows = rows_of(checkpoint, result, method, facts, measured, data_documents)
     if as_json:
@@ -212,13 +214,18 @@ def _source(path: Path, field: str | None, separator: str | None) -> Source:
     return Source(path, field, separator)
 
 
-def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantModel | int:
+def _workspace(output: Path) -> Path:
+    """Where an unfinished distillation is kept."""
+    return output.parent / f".{output.name}.unfinished"
+
+
+def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantModel | ExitCode:
     """The quantised model, or the exit code of an interruption."""
     from llgen.trainer.quantize.distill import Interrupted
     from llgen.trainer.quantize.recipe import quantize_with_data
     from llgen.trainer.run import stop_on_signals
 
-    workspace = output.parent / f".{output.name}.unfinished"
+    workspace = _workspace(output)
     with spinner("quantising") as progress:
         if recipe.course is None:
             return quantize_with_data(checkpoint, recipe, workspace, told=progress)
@@ -228,7 +235,7 @@ def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantMo
             except Interrupted as stopped:
                 every = f"{recipe.course.iterations:,}"
                 say(f"stopped after {stopped.iteration:,} of {every} iterations; the same command goes on")
-                return 130
+                return ExitCode.INTERRUPTED
 
 
 def _as_json(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llgen.codegen.errors import UsageError
+from llgen.codegen.errors import ExitCode, UsageError
 
 from .options import answer, field_option, json_option, kib, need_torch, say, separator_option
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # training alone imports torch
     from llgen.trainer.train import TrainResult
 
 _DEFAULT_PRESET = "stories-260k"
-_INTERRUPTED = 130
 _FOLDER = click.Path(path_type=Path)
 
 # Options that are short for a setting.
@@ -124,7 +123,7 @@ def _train(run: Path, asked: TrainConfig, stop_after: int | None, as_json: bool)
     if as_json:
         answer(_as_json(result, run, model))
     _tell(result, run, model)
-    return _INTERRUPTED if result.interrupted and stop_after is None else 0
+    return ExitCode.INTERRUPTED if result.interrupted and stop_after is None else 0
 
 
 def _as_json(result: TrainResult, run: Path, model: Path) -> dict[str, object]:

@@ -15,12 +15,14 @@ from llgen.codegen.errors import LlgenError
 from llgen.codegen.matrix import LEVELS, IntMatrix, round_to_4, round_to_8
 from llgen.codegen.quantize import FoldedModel, QuantModel, fold, round_to_nearest
 from llgen.codegen.spec import lower
+from llgen.trainer.quantize.allocate import BitsBudget
 from llgen.trainer.quantize.course import Course
 from llgen.trainer.quantize.distill import Interrupted, distill
 from llgen.trainer.quantize.latent import Latent
-from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
+from llgen.trainer.quantize.recipe import Recipe, held_out_batches, quantize_with_data
 
-COURSE = Course(iterations=12, tokens=4 * ODD.vocab_size)
+COURSE = replace(Course.of(12, ODD.dim), tokens=60)
+"""Of six sequences, three to six in an iteration."""
 
 
 def matrix(bits: int) -> IntMatrix:
@@ -95,18 +97,61 @@ def test_a_recipe_goes_on_where_it_stopped_and_refuses_to_with_other_settings(tm
     checkpoint = random_checkpoint(replace(ODD, tied=True))
     recipe = Recipe("q4", None, None, 40, None, replace(COURSE, iterations=6))
     whole = quantize_with_data(checkpoint, recipe, tmp_path / "whole")
-    assert not (tmp_path / "whole").exists()
     stop, workspace = Event(), tmp_path / "work"
-    stop.set()
-    with pytest.raises(Interrupted):
-        quantize_with_data(checkpoint, recipe, workspace, stop)
+
+    def told(what: str) -> None:
+        if "distilling: 2 of" in what:
+            stop.set()
+
+    with pytest.raises(Interrupted, match="stopped after iteration 2"):
+        quantize_with_data(checkpoint, recipe, workspace, stop, told)
     other = replace(recipe, course=replace(COURSE, iterations=7))
     with pytest.raises(LlgenError, match="holds an unfinished distillation of another model or text, or with other"):
         quantize_with_data(checkpoint, other, workspace)
     words: list[str] = []
     assert quantize_with_data(checkpoint, recipe, workspace, told=words.append).sha256 == whole.sha256
-    assert not any("calibrating" in word or "rounding" in word for word in words)
-    assert not workspace.exists()
+    assert not any("calibrating" in word or "rounding" in word or "write" in word for word in words)
+
+
+def test_a_recipe_stops_while_it_calibrates(tmp_path: Path) -> None:
+    stop = Event()
+
+    def told(what: str) -> None:
+        if "calibrating" in what:
+            stop.set()
+
+    recipe = Recipe("q4", None, None, 40, None, COURSE)
+    with pytest.raises(Interrupted):
+        quantize_with_data(random_checkpoint(ODD), recipe, tmp_path / "work", stop, told)
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_damaged_state_says_what_to_delete(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(replace(ODD, tied=True))
+    recipe = Recipe("q4", None, None, 40, None, COURSE)
+    quantize_with_data(checkpoint, recipe, tmp_path / "work")
+    (tmp_path / "work" / "state.pt").write_bytes(b"half a file")
+    with pytest.raises(LlgenError, match="not a readable checkpoint") as caught:
+        quantize_with_data(checkpoint, recipe, tmp_path / "work")
+    assert caught.value.hint == f"delete '{tmp_path / 'work'}' to begin anew"
+
+
+@pytest.mark.parametrize(("scheme", "budget"), [("q8", None), ("q4", None), ("q4", BitsBudget(6.5))])
+@pytest.mark.parametrize("course", [None, replace(COURSE, iterations=2)])
+def test_models_with_a_classifier_of_their_own(
+    scheme: str, budget: BitsBudget | None, course: Course | None, tmp_path: Path
+) -> None:
+    checkpoint = random_checkpoint(replace(ODD, tied=False))
+    model = quantize_with_data(checkpoint, Recipe(scheme, None, None, 40, budget, course), tmp_path / "work")
+    nearest = round_to_8(fold(lower(checkpoint)).matrices["embedding"])
+    if course is None:  # no vector is multiplied with it, so that there is nothing better
+        assert model.integer_matrices()["embedding"].integers.tobytes() == nearest.integers.tobytes()
+    assert model.classifier is not None and model.embedding.bits == 8
+
+
+@pytest.mark.parametrize(("batches", "held_out"), [(0, 0), (1, 0), (2, 1), (8, 1), (15, 1), (16, 2), (80, 10)])
+def test_an_eighth_of_the_text_is_held_out(batches: int, held_out: int) -> None:
+    assert held_out_batches(batches) == held_out
 
 
 def test_a_distillation_that_only_harms_returns_its_start(

@@ -36,3 +36,11 @@ def test_a_loss_in_parts_is_that_of_whole_logits(weight: float) -> None:
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     for in_parts_gradient, whole in zip(*gradients, strict=True):
         torch.testing.assert_close(in_parts_gradient, whole, rtol=1e-4, atol=1e-7)
+
+
+@torch.no_grad()
+def test_without_gradients_it_is_the_same_loss() -> None:
+    theirs, targets = head(1), torch.zeros(BATCH, TIME, dtype=torch.long)
+    with torch.enable_grad():
+        expected = imitation_loss(head(3), theirs, targets, 0.5).detach()
+    assert float(imitation_loss(head(3), theirs, targets, 0.5)) == float(expected)

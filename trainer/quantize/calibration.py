@@ -14,13 +14,17 @@ from ..evaluate import encode_documents
 from ..model import Cache, Llama
 
 _BATCH = 16
+_SHORTEST = 3
+"""Tokens of a document that has something to predict, behind what it begins with and what that already says."""
+_ALIKE = 1.5
+"""How much longer than the shortest of its batch a document may be: what is longer is cut off."""
 _SAMPLED_AT_ONCE = 128
 
 
 def batches_of_text(texts: Iterable[str], vocabulary: Vocabulary, context: int, documents: int) -> list[Tensor]:
     """Batches of tokens [B, T] of up to so many documents, those of like length together."""
     encoded = sorted(islice(encode_documents(texts, vocabulary, context), documents), key=len)
-    return list(_cut_alike(encoded))
+    return [_cut_alike(batch) for batch in _of_like_length([ids for ids in encoded if len(ids) >= _SHORTEST])]
 
 
 def batches_of_samples(
@@ -62,9 +66,16 @@ def _written(model: Llama, start: int, count: int, length: int, generator: torch
     return torch.cat(tokens, dim=1)
 
 
-def _cut_alike(encoded: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-    for first in range(0, len(encoded), _BATCH):
-        batch = encoded[first : first + _BATCH]
-        shortest = len(batch[0])
-        if shortest > 2:
-            yield torch.tensor([list(ids[:shortest]) for ids in batch])
+def _of_like_length(encoded: Sequence[list[int]]) -> Iterator[Sequence[list[int]]]:
+    """Batches of documents that are sorted by length."""
+    first = 0
+    while first < len(encoded):
+        longest = _ALIKE * len(encoded[first])
+        batch = [ids for ids in encoded[first : first + _BATCH] if len(ids) <= longest]
+        yield batch
+        first += len(batch)
+
+
+def _cut_alike(batch: Sequence[list[int]]) -> Tensor:
+    """[B, T] of sorted documents, as long as the first."""
+    return torch.tensor([ids[: len(batch[0])] for ids in batch])

@@ -17,10 +17,10 @@ _LENGTH, _WIDTH = 1000, 64
 class Course:
     """How long and how fast."""
 
-    iterations: int = ITERATIONS
-    rate: float = 0.03
+    iterations: int
+    rate: float
     """Peak of the learning rate, in steps of a 4-bit quantiser: how far a weight goes in an iteration."""
-    scale_rate: float = 0.002
+    scale_rate: float
     """The same of the logarithms of the scales."""
     tokens: int = 4096
     """Of an iteration, at most, in as many sequences as that makes; one at least."""

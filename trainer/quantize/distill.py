@@ -103,7 +103,7 @@ class _Run:
         self._teacher.operators = self._student.operators = _fastest(start.config.head_dim)
         matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
         self._latents = {name: Latent(matrix) for name, matrix in matrices.items()}
-        # Adam moves most weights by about its rate, whatever the gradient's size: a share of a step for all matrices.
+        # A rate is how far a weight goes of a step, whatever the size of gradients: the same for all matrices.
         learned = list(self._latents.values())
         groups: list[dict[str, Any]] = []
         for bits, share in _SHARES.items():
@@ -160,7 +160,10 @@ class _Run:
 
     def load(self, path: Path) -> None:
         """Go on from `path`; raises LlgenError when it cannot be read."""
-        state = read_checkpoint(path)
+        try:
+            state = read_checkpoint(path)
+        except LlgenError as error:
+            raise LlgenError(error.message, f"delete '{path.parent}' to begin anew") from error
         for name, latent in self._latents.items():
             latent.restore(state["latents"][name])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -21,7 +21,7 @@ _TINY = 1e-12
 class FlooredAdam(torch.optim.Optimizer):
     """Adam (Kingma and Ba, 2015) without weight decay; `moments` are its decay rates beta1 and beta2.
 
-    Parameters of two dimensions are matrices and have the floor; vectors are updated as by Adam.
+    Parameters of two dimensions have the floor, each its own; vectors are updated as by Adam.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], moments: tuple[float, float]) -> None:

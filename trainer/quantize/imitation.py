@@ -61,6 +61,8 @@ class _Imitation(torch.autograd.Function):
             surprise = -logs.gather(-1, chosen).sum()
             divergence = torch.dot(odds.view(-1), teacher_logs.sub_(logs).view(-1))
             total += float((1.0 - weight) * surprise + weight * divergence)
+            if not any(context.needs_input_grad):
+                continue
             logit_gradients = logs.exp_().sub_(odds, alpha=weight)
             logit_gradients.scatter_add_(-1, chosen, logs.new_full(chosen.shape, weight - 1.0))
             logit_gradients /= count

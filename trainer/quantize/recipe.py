@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +12,18 @@ from torch import Tensor
 
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.matrix import IntMatrix
+from llgen.codegen.matrix import IntMatrix, Matrix, to_bits
 from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold
 from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
 
+from ..checkpoint import read_checkpoint, write_checkpoint
 from ..data import Source
 from ..model import Llama
 from .allocate import Budget, sensitivities, within
 from .calibration import batches_of_samples, batches_of_text, spread_over
 from .course import Course
-from .distill import distill
+from .distill import Interrupted, distill
 from .folded import FoldedLlama
 from .gptq import Curvature, round_with_curvature
 
@@ -31,7 +31,7 @@ _SAMPLE_LENGTH = 256
 _CALIBRATION_BATCHES = 32
 """For GPTQ, which gains nothing from more; of 16 documents each."""
 _SENSITIVITY_BATCHES = 8
-_HELD_OUT_BATCHES = 8
+_MOST_HELD_OUT = 8
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,25 @@ def quantize_with_data(
 ) -> QuantModel:
     """Calibrate, choose the bits, distil.
 
-    `workspace` is a directory that distillation keeps its state in while it goes on; the same call goes on from there,
-    and it is gone at the end. Raises Interrupted when `stop` is set meanwhile; LlgenError when there is no text to be
-    had, the budget is too small, or the workspace holds the state of another model, text or recipe.
+    `workspace` is a directory that distillation keeps its state in; the same call goes on from there. It is the
+    caller's to delete, once the result is safe. Raises Interrupted when `stop` is set meanwhile; LlgenError when there
+    is no text to be had, the budget is too small, or the workspace holds the state of another model, text or recipe.
     """
+
+    def tell(what: str) -> None:
+        if stop is not None and stop.is_set():
+            raise Interrupted(0)
+        told(what)
+
     folded = fold(lower(checkpoint))
-    batches = _batches(checkpoint, folded, recipe, told)
     if recipe.course is None:
-        return _calibrated(folded, batches, recipe, told)
-    start = _start(folded, batches, recipe, workspace, told)
-    held_out = spread_over(batches, min(_HELD_OUT_BATCHES, len(batches) // 8)) if len(batches) >= 8 else []
+        return _calibrated(folded, _batches(checkpoint, folded, recipe, tell), recipe, tell)
+    batches, start = _start(checkpoint, folded, recipe, workspace, tell)
+    held_out = spread_over(batches, min(_MOST_HELD_OUT, held_out_batches(len(batches))))
     taken = {id(batch) for batch in held_out}
     learned = [batch for batch in batches if id(batch) not in taken]
     course = recipe.course if recipe.calibrate is not None else replace(recipe.course, teacher_weight=1.0)
-    result = distill(
+    return distill(
         folded,
         start,
         learned,
@@ -82,26 +87,36 @@ def quantize_with_data(
         stop=stop,
         told=lambda done, loss: told(f"distilling: {done:,} of {course.iterations:,} iterations, {loss:.4f} nats"),
     )
-    shutil.rmtree(workspace, ignore_errors=True)
-    return result
+
+
+def held_out_batches(batches: int) -> int:
+    """How many of the batches are held out: an eighth, but one at least, where there is more than one."""
+    return max(batches // 8, min(batches - 1, 1))
 
 
 def _start(
-    folded: FoldedModel, batches: list[Tensor], recipe: Recipe, workspace: Path, told: Callable[[str], None]
-) -> QuantModel:
-    """What distillation begins with: calibrated now, or kept from before it was interrupted."""
-    key, kept, written = _key(folded, batches, recipe), workspace / "start", workspace / "key"
+    checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, workspace: Path, told: Callable[[str], None]
+) -> tuple[list[Tensor], QuantModel]:
+    """The text, and what distillation begins with: made now, or kept from before it was interrupted."""
+    written, kept, samples = workspace / "key", workspace / "start", workspace / "samples.pt"
+    if recipe.calibrate is None and samples.exists():  # what a model writes may depend on the number of threads
+        batches: list[Tensor] = read_checkpoint(samples)["batches"]
+    else:
+        batches = _batches(checkpoint, folded, recipe, told)
+    key = _key(folded, batches, recipe)
     if written.exists():
         if written.read_text(encoding="ascii") == key:
-            return load_quantized(kept)
+            return batches, load_quantized(kept)
         raise LlgenError(
             f"'{workspace}' holds an unfinished distillation of another model or text, or with other settings",
             "the command as it was, to go on with it; or delete the folder, or another -o",
         )
     start = _calibrated(folded, batches, recipe, told)
     save_quantized(start, kept)
+    if recipe.calibrate is None:
+        write_checkpoint({"batches": batches}, samples)
     written.write_text(key, encoding="ascii")
-    return start
+    return batches, start
 
 
 def _batches(checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> list[Tensor]:
@@ -127,18 +142,21 @@ def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told
     told("calibrating")
     calibration = spread_over(batches, _CALIBRATION_BATCHES)
     curvature = Curvature(*FoldedLlama.exact(folded), calibration)
+    looked_up = {"embedding"} if "classifier" in folded.matrices else set()
 
     def rounded(bits: Mapping[str, int]) -> QuantModel:
-        matrices = {}
+        matrices: dict[str, Matrix] = {}
         for name, values in folded.matrices.items():
             told(f"rounding {name} to {bits[name]} bits")
-            matrices[name] = round_with_curvature(values, curvature[name], bits[name])
+            if name in looked_up:  # no vector is multiplied with it, so that its rows stand for themselves
+                matrices[name] = to_bits(values, bits[name])
+            else:
+                matrices[name] = round_with_curvature(values, curvature[name], bits[name])
         return assemble(folded, recipe.scheme, recipe.kv, matrices)
 
     if recipe.budget is None:
         return rounded({name: bits_of(recipe.scheme, name) for name in folded.matrices})
     eights = rounded(dict.fromkeys(folded.matrices, 8))
-    looked_up = {"embedding"} if "classifier" in folded.matrices else set()
     fours = rounded({name: 8 if name in looked_up else 4 for name in folded.matrices})
 
     def measured(candidates: Mapping[str, IntMatrix]) -> Mapping[str, float]:
