@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..quantize import QuantModel
 from .engine import Engine, Work
 from .native import compile_tool
 from .subject import Subject
 
 
+def bytes_a_token(model: QuantModel) -> int:
+    """Of weights, scales among them, that a token needs: of all matrices but an embedding that is only looked up."""
+    looked_up = set() if model.classifier is None else {"embedding"}
+    return sum(matrix.stored_bits for name, matrix in model.matrices().items() if name not in looked_up) // 8
+
+
 def limit_engines(
-    subject: Subject, bits: Mapping[str, float], works: Sequence[Work], threads: Sequence[int], march: str | None
+    subject: Subject, bytes_read: Mapping[str, int], works: Sequence[Work], threads: Sequence[int], march: str | None
 ) -> list[Engine]:
-    """Reading the weights of each scheme of `bits`, its bits a weight; and float32's products and sums of a prompt.
+    """Reading a token's weights in each scheme, so many bytes; and float32's products and sums of a prompt.
 
     A product is rounded before it is added, as everywhere in llgen: where sums and products could be fused, programs
     that do so have twice this limit. Raises LlgenError as `compile_tool` does.
@@ -26,9 +33,9 @@ def limit_engines(
     found = []
     for work in works:
         for count in threads:
-            for scheme, width in bits.items():
+            for scheme, size in bytes_read.items():
                 if work.kind == "decode":
-                    words = ["read", str(round(subject.products * width / 8))]
+                    words = ["read", str(size)]
                 elif scheme == "f32":
                     words = ["multiply", str(subject.prompt_products(work.positions) // work.positions)]
                 else:

@@ -18,7 +18,7 @@ from ..tuning import load_tuning, read_values
 from . import llama_cpp, torch_eager
 from .engine import Engine, Work
 from .generated import generated_engine, max_threads
-from .limit import limit_engines
+from .limit import bytes_a_token, limit_engines
 from .native import march_of
 from .subject import Subject
 from .yardstick import compile_yardstick, write_weights, yardstick_engine
@@ -61,8 +61,8 @@ class Program:
     scheme: str
     kv: str
     built: Build
-    bits: float
-    """Of a weight on average, scales among them."""
+    bytes_read: int
+    """Of weights, that a token needs."""
     tuning: str | None = None
     """The file of its tuning."""
 
@@ -87,16 +87,17 @@ def build_programs(
     for scheme in asked.schemes:
         progress(f"making the model in {scheme}")
         model = subject.model(scheme)
+        bytes_read = bytes_a_token(model)
         for target in asked.targets:
             tell = _labelled(progress, f"{scheme} for {target.name}")
             mine = [path for path, made in tunings.items() if (made.target, made.scheme) == (target.name, scheme)]
             try:
                 built = build_cached(model, target, tell, digest_positions=count)
-                programs.append(Program(scheme, model.kv, built, model.bits_a_weight))
+                programs.append(Program(scheme, model.kv, built, bytes_read))
                 for path in mine:
                     sizes = read_values(path, model, target)
                     built = build_cached(model, target, tell, tuning=sizes, digest_positions=count)
-                    programs.append(Program(scheme, model.kv, built, model.bits_a_weight, str(path)))
+                    programs.append(Program(scheme, model.kv, built, bytes_read, str(path)))
             except LlgenError as error:
                 if error.exit_code != ExitCode.DOES_NOT_FIT or len(asked.targets) == 1:
                     raise
@@ -129,24 +130,30 @@ def lineup(
     """Make the engines; the files of their weights are there until the block ends."""
     works = asked.works(subject, timed=True)
     notes = [] if subject.note is None or not asked.against else [subject.note]
-    most = min((max_threads(program.built.artifact) for program in programs), default=1)
-    usable = [count for count in asked.threads if count <= most]
-    if len(usable) < len(asked.threads):
-        notes.append(f"llgen is measured on at most {most} thread{'s' if most > 1 else ''}: its C takes no more")
+    most = {program.built.artifact.target.name: max_threads(program.built.artifact) for program in programs}
+    notes += [
+        f"{name} is measured on at most {count} thread{'s' if count > 1 else ''}: its C takes no more"
+        for name, count in most.items()
+        if count < max(asked.threads)
+    ]
     engines = [
         generated_engine(program.built.artifact, program.scheme, program.kv, work, threads, program.tuning)
         for work in works
-        for threads in usable
+        for threads in asked.threads
         for program in programs
+        if threads <= most[program.built.artifact.target.name]
     ]
+    if programs and not engines:
+        raise UsageError(f"no program of llgen's takes {min(asked.threads)} threads", "--threads 1")
     present = [name for name in asked.against if name not in _MISSING or _MISSING[name]() is None]
     notes += [f"{name} is left out: {_MISSING[name]()}" for name in asked.against if name not in present]
     with TemporaryDirectory(prefix="llgen-bench-") as temporary:
         progress("writing weights for other engines")
         yardstick, rivals, more = _rivals(subject, asked, works, present, Path(temporary))
         if "limit" in present:
-            bits = {program.scheme: program.bits for program in programs}
-            rivals += limit_engines(subject, bits, works, usable, _march(asked))
+            bytes_read = {program.scheme: program.bytes_read for program in programs}
+            used = [count for count in asked.threads if any(engine.threads == count for engine in engines)]
+            rivals += limit_engines(subject, bytes_read, works, used, _march(asked))
         yield Lineup((*rivals, *engines), (*notes, *more), yardstick)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
+from models import ODD, random_checkpoint
 
 from llgen.codegen.bench import native
 from llgen.codegen.bench.engine import Engine, Work, measure
-from llgen.codegen.bench.limit import limit_engines
+from llgen.codegen.bench.limit import bytes_a_token, limit_engines
 from llgen.codegen.bench.shapes import SHAPES
 from llgen.codegen.bench.subject import Subject, subject_of_shape
+from llgen.codegen.pipeline import quantized
 
 WORKS = [Work("decode", 8), Work("prefill", 4)]
 
@@ -22,7 +25,7 @@ def subject() -> Subject:
 
 
 def engines_of(subject: Subject) -> dict[tuple[str, str, int], Engine]:
-    found = limit_engines(subject, {"f32": 32.0, "q4": 5.0}, WORKS, (1, 2), "native")
+    found = limit_engines(subject, {"f32": 1_037_312, "q4": 160_000}, WORKS, (1, 2), "native")
     return {(engine.scheme, engine.work.kind, engine.threads): engine for engine in found}
 
 
@@ -36,10 +39,18 @@ def test_bytes_and_products_are_the_models(subject: Subject) -> None:
         *(("f32", "prefill", threads) for threads in (1, 2)),
     }
     words = {key: [*engine.command(3)][1:] for key, engine in engines.items()}
-    assert words["f32", "decode", 1] == ["read", str(4 * (layers + classifier)), "8", "1", "3"]
-    assert words["q4", "decode", 2] == ["read", str((layers + classifier) * 5 // 8), "8", "2", "3"]
+    assert words["f32", "decode", 1] == ["read", "1037312", "8", "1", "3"]
+    assert words["q4", "decode", 2] == ["read", "160000", "8", "2", "3"]
     # of a prompt, the last position alone meets the classifier
     assert words["f32", "prefill", 1] == ["multiply", str((4 * layers + classifier) // 4), "4", "1", "3"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_embedding_that_is_looked_up_is_not_read(tied: bool) -> None:
+    checkpoint = random_checkpoint(replace(ODD, tied=tied))
+    c = checkpoint.config
+    layers = c.n_layers * c.dim * (2 * c.q_dim + 2 * c.kv_dim + 3 * c.hidden_dim)
+    assert bytes_a_token(quantized(checkpoint, "f32")) == 4 * (layers + c.vocab_size * c.dim)
 
 
 def test_runs(subject: Subject) -> None:
