@@ -1,7 +1,4 @@
-"""Planning memory: every buffer of the generated state, its place, and the bytes that a device must have.
-
-The activations share one arena: two buffers may overlap when no step of the forward pass needs both.
-"""
+"""Planning memory: every buffer of the generated state, its place, and the bytes that a device must have."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Hardware(_Section):
     shard: bool = False
     """Whether weights and optimiser are divided among the processes (FSDP), for models too large for one device."""
     replicas: Count | None = None
-    """Threads that each take a part of every batch, on a CPU. None: all cores for a narrow model, else one, whose
+    """Processes that each take a part of every batch, on a CPU. None: all cores for a narrow model, else one, whose
     operators then use all cores. The losses depend on it in the last digits, so a run keeps its number."""
 
 
@@ -208,7 +208,7 @@ class TrainConfig(_Section):
     @model_validator(mode="after")
     def _one_thread_drops(self) -> TrainConfig:
         if self.batch.dropout and (self.hardware.replicas or 1) > 1:
-            raise ValueError("with dropout, threads would take their chances in any order; hardware.replicas=1")
+            raise ValueError("with dropout, each replica would take chances of its own; hardware.replicas=1")
         return self
 
     @property
