@@ -276,7 +276,8 @@ def test_from_measuring_to_a_build(llgen: Command, odd: Path, monkeypatch: pytes
     code, checked, err = llgen("check", odd, "--target", MODEL_TARGET, "--tuning", answer["file"], "--no-torch")
     assert code == 0, err
     assert checked["targets"][0]["equal"]
-    code, ran, err = llgen("run", odd, "--target", MODEL_TARGET, "--tuning", answer["file"], "--tokens", "1,7", "-n", 9)
+    greedy = ["-n", 9, "-t", 0, "--ignore-eos"]
+    code, ran, err = llgen("run", odd, "--target", MODEL_TARGET, "--tuning", answer["file"], "--tokens", "1,7", *greedy)
     assert code == 0, err
     assert len(ran["prompt_tokens"]) + len(ran["tokens"]) == 9
 
