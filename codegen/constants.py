@@ -21,6 +21,7 @@ _MEMBER_COMMENTS = {
 def public_constants(
     model: QuantModel, memory: MemoryPlan, kernels: KernelSet, tables: TokenizerTables | None, upper: str
 ) -> list[Named]:
+    """What a header says of a model; `upper` begins their names."""
     config = model.config
     constants = {
         f"{upper}_VOCAB": config.vocab_size,
@@ -40,6 +41,7 @@ def public_constants(
 
 
 def private_constants(model: QuantModel, memory: MemoryPlan, kernels: KernelSet) -> list[Named]:
+    """Dimensions and padded sizes, for the model's own sources."""
     config = model.config
     constants = {
         "DIM": config.dim,
@@ -95,6 +97,7 @@ def _block_constants(block: BlockPlan, model: QuantModel, kernels: KernelSet) ->
 
 
 def state_members(memory: MemoryPlan) -> list[Named]:
+    """The arrays of the state: type, then name and count."""
     return [
         Named(
             member.type.ljust(len("uint32_t")), f"{member.name}[{member.count}];", _MEMBER_COMMENTS.get(member.name, "")
@@ -104,6 +107,7 @@ def state_members(memory: MemoryPlan) -> list[Named]:
 
 
 def buffer_offsets(memory: MemoryPlan) -> list[Named]:
+    """Where buffers begin in the arena, in floats."""
     return _aligned(
         (
             f"AT_{buffer.name.upper()}",

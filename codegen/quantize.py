@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -166,6 +166,11 @@ def bits_of(scheme: str, name: str) -> int:
     if scheme == "q4" and name.partition(".")[0] in KINDS:
         return 4
     return 32 if scheme == "f32" else 8
+
+
+def only_looked_up(matrices: Iterable[str]) -> set[str]:
+    """Those of a model's matrices, by name, that no vector is multiplied with: an embedding beside a classifier."""
+    return {"embedding"} if "classifier" in matrices else set()
 
 
 def usual_cache(scheme: str) -> str:

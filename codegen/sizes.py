@@ -6,7 +6,7 @@ import math
 
 from .kernels import KernelSet
 from .matrix import GROUP, FloatMatrix, Matrix
-from .quantize import QuantModel
+from .quantize import QuantModel, only_looked_up
 
 
 def round_up(count: int, multiple: int) -> int:
@@ -21,11 +21,12 @@ def operand_elements(columns: int, kernels: KernelSet) -> int:
 
 def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
     """Bytes of every matrix as it is packed, by the names of `QuantModel.matrices`."""
-    only_looked_up = {"embedding"} if model.classifier is not None else set()
+    matrices = model.matrices()
+    looked_up = only_looked_up(matrices)
     return {
         # Gate and up are padded each.
-        name: _matrix_bytes(matrix, kernels, blocks=name not in only_looked_up, parts=2 if name[:3] == "w13" else 1)
-        for name, matrix in model.matrices().items()
+        name: _matrix_bytes(matrix, kernels, blocks=name not in looked_up, parts=2 if name[:3] == "w13" else 1)
+        for name, matrix in matrices.items()
     }
 
 

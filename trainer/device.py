@@ -78,7 +78,7 @@ def short_products() -> Iterator[None]:
     Factors are then rounded to 8 binary digits, and sums are not. Other CPUs go on as ever.
     """
     products: Any = getattr(torch.backends.mkldnn, "matmul", None)
-    if products is None or not multiplies_bfloat16():
+    if products is None or not _multiplies_bfloat16():
         yield
         return
     before = products.fp32_precision
@@ -89,7 +89,7 @@ def short_products() -> Iterator[None]:
         products.fp32_precision = before
 
 
-def multiplies_bfloat16() -> bool:
+def _multiplies_bfloat16() -> bool:
     """Whether this CPU has AMX, or AVX-512 with products of bfloat16; older releases of PyTorch cannot tell."""
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..quantize import QuantModel
+from ..quantize import QuantModel, only_looked_up
 from .engine import Engine, Work
 from .native import compile_tool
 from .subject import Subject
@@ -17,8 +17,8 @@ from .subject import Subject
 
 def bytes_a_token(model: QuantModel) -> int:
     """Of weights, scales among them, that a token needs: of all matrices but an embedding that is only looked up."""
-    looked_up = set() if model.classifier is None else {"embedding"}
-    return sum(matrix.stored_bits for name, matrix in model.matrices().items() if name not in looked_up) // 8
+    matrices = model.matrices()
+    return sum(matrices[name].stored_bits for name in matrices.keys() - only_looked_up(matrices)) // 8
 
 
 def limit_engines(

@@ -152,7 +152,7 @@ def lineup(
         yardstick, rivals, more = _rivals(subject, asked, works, present, Path(temporary))
         if "limit" in present:
             bytes_read = {program.scheme: program.bytes_read for program in programs}
-            used = [count for count in asked.threads if any(engine.threads == count for engine in engines)]
+            used = [count for count in asked.threads if count <= max(most.values(), default=0)]
             rivals += limit_engines(subject, bytes_read, works, used, _march(asked))
         yield Lineup((*rivals, *engines), (*notes, *more), yardstick)
 

@@ -70,6 +70,8 @@ def distill(
     run = _Run(folded, start, batches, held_out, course)
     if keep is not None and keep.exists():
         run.load(keep)
+    else:
+        run.begin()
     kept = monotonic()
     while run.iteration < course.iterations:
         loss = run.step()
@@ -113,7 +115,11 @@ class _Run:
         self._optimizer = FlooredAdam([group for group in groups if group["params"]], _MOMENTS)
         self._generator = torch.Generator().manual_seed(course.seed)
         self.iteration = 0
-        self._best_loss, self._best = self._evaluate(), self._state()
+        self._best_loss, self._best = math.inf, self._state()
+
+    def begin(self) -> None:
+        """Evaluate the start, so that nothing worse is returned."""
+        self._best_loss = self._evaluate()
 
     def step(self) -> float:
         """One update of weights and scales; returns the loss before it, in nats a token."""

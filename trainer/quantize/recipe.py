@@ -13,7 +13,7 @@ from torch import Tensor
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
 from llgen.codegen.matrix import IntMatrix, Matrix, to_bits
-from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold
+from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold, only_looked_up
 from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
 
@@ -142,7 +142,7 @@ def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told
     told("calibrating")
     calibration = spread_over(batches, _CALIBRATION_BATCHES)
     curvature = Curvature(*FoldedLlama.exact(folded), calibration)
-    looked_up = {"embedding"} if "classifier" in folded.matrices else set()
+    looked_up = only_looked_up(folded.matrices)
 
     def rounded(bits: Mapping[str, int]) -> QuantModel:
         matrices: dict[str, Matrix] = {}
