@@ -98,6 +98,9 @@ def _attention_with_past(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tens
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # [B, H or G, T, E]
     time, heads = q.shape[2], q.shape[1]
     keys, values = cache.extend(layer, rotate(k, cos, sin), v)  # [B, G, past + T, E]
+    if time == 1:  # query heads that share keys stand as so many positions, all of which see everything
+        together = rotate(q, cos, sin).reshape(len(q), keys.shape[1], -1, q.shape[3])  # [B, G, H / G, E]
+        return F.scaled_dot_product_attention(together, keys, values).reshape(len(q), 1, heads, q.shape[3])
     visible = torch.ones(time, cache.length + time, dtype=torch.bool, device=q.device).tril(cache.length)
     y = F.scaled_dot_product_attention(
         rotate(q, cos, sin), shared(keys, heads), shared(values, heads), attn_mask=visible

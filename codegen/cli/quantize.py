@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _DOCUMENTS = {"gptq": 512, "distill": 10_000}
-_SAMPLES = {"gptq": 512, "distill": 2048}
+_WRITTEN = {"gptq": 512, "distill": 2048}
 """Texts that the model writes where none are given."""
 
 
@@ -57,14 +57,17 @@ _SAMPLES = {"gptq": 512, "distill": 2048}
 )
 @click.option("--flash", help="With --bits auto: flash for weights, tables and code on --target. 200K, 1.5M, or bytes.")
 @click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
+@click.option("--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512; distill: 10,000]")
 @click.option(
-    "--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512; distill: 10,000, or 2,048 written]"
+    "--written",
+    type=click.IntRange(min=0),
+    help="Texts that the model writes itself, to learn from.  [default: 512; distill: 2,048; beside --calibrate: 0]",
 )
 @click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {ITERATIONS:,}]")
 @click.option(
     "--teacher-weight",
     type=click.FloatRange(0.0, 1.0),
-    help="Of --method distill: how much the float32 model's opinion counts; the rest is what the text says."
+    help="Of --method distill: how much the float32 model's opinion of the text counts; the rest is what the text says."
     f"  [default: {TEACHER_WEIGHT}; of its own texts: 1]",
 )
 @click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
@@ -83,6 +86,7 @@ def command(
     flash: str | None,
     calibrate: Path | None,
     documents: int | None,
+    written: int | None,
     iterations: int | None,
     teacher_weight: float | None,
     data: Path | None,
@@ -99,7 +103,8 @@ def command(
     text stays. Distilling begins there, and trains integers and scales towards what the float32 model says of that
     text; it takes from minutes to hours, and the same command goes on where Ctrl-C ended it.
     """
-    _require_sense(scheme, method, bits, flash, calibrate, documents)
+    _require_sense(scheme, method, bits, flash)
+    _require_texts(method, calibrate, documents, written)
     _require_distilling(method, calibrate, iterations, teacher_weight)
     facts = load_target(target)
     budget = _budget(bits, flash, facts)
@@ -117,13 +122,17 @@ def command(
         need_torch(f"--method {method}")
         from llgen.trainer.quantize.recipe import Recipe
 
-        count = documents or (_SAMPLES if calibrate is None else _DOCUMENTS)[method]
-        course = None
-        if method == "distill":
-            share = TEACHER_WEIGHT if teacher_weight is None else teacher_weight
-            course = Course.of(iterations or ITERATIONS, checkpoint.config.dim, share)
-        text = None if calibrate is None else _source(calibrate, field, separator)
-        made = _calibrated(checkpoint, output, Recipe(scheme, kv, text, count, budget, course))
+        recipe = Recipe(
+            scheme,
+            kv,
+            calibrate=None if calibrate is None else _source(calibrate, field, separator),
+            documents=documents or _DOCUMENTS[method],
+            written=written if written is not None else 0 if calibrate is not None else _WRITTEN[method],
+            budget=budget,
+            course=Course.of(iterations or ITERATIONS, checkpoint.config.dim) if method == "distill" else None,
+            teacher_weight=TEACHER_WEIGHT if teacher_weight is None else teacher_weight,
+        )
+        made = _calibrated(checkpoint, output, recipe)
         if isinstance(made, ExitCode):
             return made
         result = made
@@ -143,16 +152,25 @@ def _require_sense(
     method: str,
     bits: str | None,
     flash: str | None,
-    calibrate: Path | None,
-    documents: int | None,
 ) -> None:
     """Raise UsageError for options that do not go together."""
-    if method == "rtn" and (calibrate is not None or documents is not None):
-        raise UsageError("--method rtn calibrates nothing", "leave --calibrate and --documents out, or --method gptq")
     if bits is not None and (scheme != "q4" or method == "rtn"):
         raise UsageError("--bits chooses among 8 and 4 by measuring", "--scheme q4 and --method gptq or distill")
     if (flash is not None) != (bits == "auto"):
         raise UsageError("--bits auto and --flash SIZE go together", "both; or --bits 5.0, an average; or neither")
+
+
+def _require_texts(method: str, calibrate: Path | None, documents: int | None, written: int | None) -> None:
+    """Raise UsageError for texts that nothing would read, and where there would be none."""
+    for option, value in (("--calibrate", calibrate), ("--documents", documents), ("--written", written)):
+        if value is not None and method == "rtn":
+            raise UsageError("--method rtn calibrates nothing", f"leave {option} out, or --method gptq")
+    if calibrate is None and documents is not None:
+        raise UsageError("--documents are those of a text", "--calibrate TEXT; or --written, for the model's own texts")
+    if calibrate is None and written == 0:
+        raise UsageError("--written 0 leaves no text to calibrate on", "--calibrate TEXT, or some written")
+    if calibrate is not None and written and method == "gptq":
+        raise UsageError("--method gptq goes by one kind of text", "--calibrate or --written; or --method distill")
 
 
 def _require_distilling(
@@ -233,8 +251,7 @@ def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantMo
             try:
                 return quantize_with_data(checkpoint, recipe, workspace, stop, progress)
             except Interrupted as stopped:
-                every = f"{recipe.course.iterations:,}"
-                say(f"stopped after {stopped.iteration:,} of {every} iterations; the same command goes on")
+                say(f"{stopped}; the same command goes on")
                 return ExitCode.INTERRUPTED
 
 

@@ -30,9 +30,8 @@ from llgen.codegen.quantized import load_quantized
 from llgen.codegen.reference import Reference
 from llgen.codegen.spec import lower
 from llgen.trainer.export import export_run
-from llgen.trainer.model import Llama
 from llgen.trainer.quantize.allocate import allocate
-from llgen.trainer.quantize.calibration import batches_of_samples, batches_of_text
+from llgen.trainer.quantize.calibration import batches_of_text
 from llgen.trainer.quantize.compare import Contender, compare
 from llgen.trainer.quantize.folded import FoldedLlama, rounded
 from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
@@ -121,14 +120,6 @@ def test_a_model_compared_with_itself_loses_nothing(model_directory: Path) -> No
     assert folded.spec.vocabulary is not None
     row = compare(reference, {"it": reference}, folded.spec.vocabulary, STORIES, 20)["it"]
     assert (row.documents, row.ratio, row.standard_error, row.kl, row.top1) == (20, 1.0, 0.0, 0.0, 1.0)
-
-
-def test_samples_begin_with_the_start_token_and_repeat(model_directory: Path) -> None:
-    model = Llama.from_checkpoint(load_checkpoint(model_directory))
-    first, again = (batches_of_samples(model, 1, 20, 9) for _ in range(2))
-    assert [tuple(batch.shape) for batch in first] == [(16, 10), (4, 10)]
-    assert all(bool((batch[:, 0] == 1).all()) for batch in first)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -261,6 +252,9 @@ def test_no_other_allocation_loses_less(matrices: list[tuple[float, int]], share
         (["--method", "gptq", "--iterations", 9], "--method gptq has no --iterations"),
         (["--teacher-weight", 0.5], "--method gptq has no --teacher-weight"),
         (["--method", "distill", "--teacher-weight", 0.5], "--teacher-weight weighs the float32 model against a text"),
+        (["--documents", 9], "--documents are those of a text"),
+        (["--written", 0], "--written 0 leaves no text"),
+        (["--method", "rtn", "--written", 9], "--method rtn calibrates nothing"),
         (["--bits", "auto"], "--bits auto and --flash SIZE go together"),
         (["--flash", "20K"], "--bits auto and --flash SIZE go together"),
         (["--bits", "5.0", "--flash", "20K"], "--bits auto and --flash SIZE go together"),
@@ -289,7 +283,7 @@ def test_a_folder_of_other_things_is_refused_before_any_work(model_directory: Pa
 
 
 def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Path) -> None:
-    call(quantize, model_directory, "--scheme", "q4", "--documents", 8, "-o", tmp_path / "q4")
+    call(quantize, model_directory, "--scheme", "q4", "--written", 8, "-o", tmp_path / "q4")
     assert load_quantized(tmp_path / "q4").scheme == "q4"
 
 

@@ -1,4 +1,4 @@
-"""How a quantised model is trained: how long, how fast, and towards what. Needs no PyTorch."""
+"""How a quantised model is trained: how long, and how fast. Needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -24,18 +24,15 @@ class Course:
     """The same of the logarithms of the scales."""
     tokens: int = 4096
     """Of an iteration, at most, in as many sequences as that makes; one at least."""
-    teacher_weight: float = TEACHER_WEIGHT
-    """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
     seed: int = 1
 
     @classmethod
-    def of(cls, iterations: int, dim: int, teacher_weight: float = TEACHER_WEIGHT) -> Course:
+    def of(cls, iterations: int, dim: int) -> Course:
         """With rates that suit the length, and a model of so many dimensions.
 
         The noise of the gradients costs in proportion to the rate, until the rate falls at the end; what is learned
-        grows with the rate and the length. As a compromise a run of 16 times the length goes at half the rate. The
-        wider the model, the more weights move for each output: beside their steps, which shrink with the root of the
-        width as weights do, they may move by the root less (as in muP: Yang et al., 2022, arXiv:2203.03466).
+        grows with the rate and the length. As a compromise a run of 16 times the length goes at half the rate, and so
+        does one of a model 16 times as wide, whose outputs have so many more weights that move.
         """
-        rate = _RATE * (_LENGTH / iterations) ** 0.25 * (_WIDTH / max(dim, _WIDTH)) ** 0.5
-        return cls(iterations, rate=rate, scale_rate=_SCALE_SHARE * rate, teacher_weight=teacher_weight)
+        rate = _RATE * (_LENGTH / iterations) ** 0.25 * (_WIDTH / max(dim, _WIDTH)) ** 0.25
+        return cls(iterations, rate=rate, scale_rate=_SCALE_SHARE * rate)

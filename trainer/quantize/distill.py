@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -42,32 +43,38 @@ _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Interrupted(Exception):
-    """Distillation was asked to stop, and has kept its state."""
+    """Quantising was asked to stop, and has kept what it has; the message says where."""
 
-    def __init__(self, iteration: int) -> None:
-        super().__init__(f"stopped after iteration {iteration}")
-        self.iteration = iteration
+
+@dataclass(frozen=True)
+class Lesson:
+    """Sequences that are learned from together, and whose opinion of them counts."""
+
+    tokens: Tensor
+    """[B, T]"""
+    teacher_weight: float
+    """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
 
 
 def distill(
     folded: FoldedModel,
     start: QuantModel,
-    batches: Sequence[Tensor],
+    lessons: Sequence[Lesson],
     course: Course,
     *,
-    held_out: Sequence[Tensor] = (),
+    held_out: Sequence[Lesson] = (),
     keep: Path | None = None,
     stop: Event | None = None,
     told: Callable[[int, float], None] = lambda iteration, loss: None,
 ) -> QuantModel:
-    """Train `start` on sequences [B, T] towards the float32 model that it was quantised from.
+    """Train `start` towards the float32 model that it was quantised from, and towards what the lessons' texts say.
 
     Of what it passes through, the best on `held_out` is returned, `start` included; without those, the last. `told`
     hears each iteration and its loss in nats a token. The file `keep`, when given, holds the state every minute;
     one that is there already, which must be of the same call, is gone on from, to the same result as without a break.
     Raises Interrupted, when `stop` is set, and LlgenError when training diverges.
     """
-    run = _Run(folded, start, batches, held_out, course)
+    run = _Run(folded, start, lessons, held_out, course)
     if keep is not None and keep.exists():
         run.load(keep)
     else:
@@ -81,7 +88,7 @@ def distill(
             run.save(keep)
             kept = monotonic()
         if stops:
-            raise Interrupted(run.iteration)
+            raise Interrupted(f"stopped after {run.iteration:,} of {course.iterations:,} iterations")
     return run.best()
 
 
@@ -92,13 +99,15 @@ class _Run:
         self,
         folded: FoldedModel,
         start: QuantModel,
-        batches: Sequence[Tensor],
-        held_out: Sequence[Tensor],
+        lessons: Sequence[Lesson],
+        held_out: Sequence[Lesson],
         course: Course,
     ) -> None:
         self._folded, self._start, self._course = folded, start, course
-        self._batches = [batch[:, : start.context] for batch in batches]
-        self._held_out = [batch[:, : start.context] for batch in held_out]
+        self._lessons, self._held_out = (
+            [replace(lesson, tokens=lesson.tokens[:, : start.context]) for lesson in those]
+            for those in (lessons, held_out)
+        )
         self._teacher, self._exact = FoldedLlama.exact(folded)
         gain = None if start.final_gain is None else torch.from_numpy(start.final_gain.copy())
         self._student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
@@ -124,11 +133,12 @@ class _Run:
     def step(self) -> float:
         """One update of weights and scales; returns the loss before it, in nats a token."""
         course = self._course
-        batch = self._batches[int(torch.randint(len(self._batches), (1,), generator=self._generator))]
-        count = max(1, course.tokens // batch.shape[1])
+        lesson = self._lessons[int(torch.randint(len(self._lessons), (1,), generator=self._generator))]
+        sequences, length = lesson.tokens.shape
+        chosen = torch.randperm(sequences, generator=self._generator)[: max(1, course.tokens // length)]
         self._optimizer.zero_grad(set_to_none=True)
         with short_products():
-            loss = self._loss(batch[torch.randperm(len(batch), generator=self._generator)[:count]])
+            loss = self._loss(replace(lesson, tokens=lesson.tokens[chosen]))
             loss.backward()  # type: ignore[no-untyped-call]
         nats = float(loss.detach())
         if not math.isfinite(nats):
@@ -176,19 +186,19 @@ class _Run:
         self._generator.set_state(state["generator"])
         self.iteration, self._best, self._best_loss = state["iteration"], state["best"], state["best_loss"]
 
-    def _loss(self, tokens: Tensor) -> Tensor:
-        inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    def _loss(self, lesson: Lesson) -> Tensor:
+        inputs, targets = lesson.tokens[:, :-1], lesson.tokens[:, 1:]
         matrices = {name: latent.dequantized() for name, latent in self._latents.items()}
         ours = _head(self._student, inputs, matrices)
         with torch.no_grad():
             theirs = _head(self._teacher, inputs, self._exact)
-        return imitation_loss(ours, theirs, targets, self._course.teacher_weight)
+        return imitation_loss(ours, theirs, targets, lesson.teacher_weight)
 
     @torch.no_grad()
     def _evaluate(self) -> float:
-        """Nats a token on the held-out batches; 0 without any, so that the last model is the best."""
-        sums = [float(self._loss(batch)) * batch.numel() for batch in self._held_out]
-        return sum(sums) / max(1, sum(batch.numel() for batch in self._held_out))
+        """Nats a token on the held-out lessons; 0 without any, so that the last model is the best."""
+        sums = [float(self._loss(lesson)) * lesson.tokens.numel() for lesson in self._held_out]
+        return sum(sums) / max(1, sum(lesson.tokens.numel() for lesson in self._held_out))
 
     def _state(self) -> dict[str, dict[str, Tensor]]:
         return {name: latent.state() for name, latent in self._latents.items()}

@@ -17,17 +17,18 @@ from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, f
 from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
 
-from ..checkpoint import read_checkpoint, write_checkpoint
 from ..data import Source
+from ..files import replacing
 from ..model import Llama
 from .allocate import Budget, sensitivities, within
 from .calibration import batches_of_samples, batches_of_text, spread_over
-from .course import Course
-from .distill import Interrupted, distill
+from .course import TEACHER_WEIGHT, Course
+from .distill import Interrupted, Lesson, distill
 from .folded import FoldedLlama
 from .gptq import Curvature, round_with_curvature
+from .writing import written_texts
 
-_SAMPLE_LENGTH = 256
+_WRITTEN_LENGTH = 256
 _CALIBRATION_BATCHES = 32
 """For GPTQ, which gains nothing from more; of 16 documents each."""
 _SENSITIVITY_BATCHES = 8
@@ -41,13 +42,30 @@ class Recipe:
     scheme: str
     kv: str | None
     calibrate: Source | None
-    """The text; None has the model write its own."""
+    """The text; GPTQ goes by it alone, if there is one."""
     documents: int
+    """Of that text, at most."""
+    written: int
+    """Texts that the model writes itself."""
     budget: Budget | None
     """Decides which matrices have 8 bits and which 4; None: the scheme does."""
     course: Course | None
-    """Of distillation; None leaves it out. A text that the model wrote itself teaches nothing that it would not say,
-    so then all of the loss is the divergence."""
+    """Of distillation; None leaves it out."""
+    teacher_weight: float = TEACHER_WEIGHT
+    """What the float32 model's opinion of the text counts. Of what it wrote itself there is no other."""
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Batches of tokens [B, T]."""
+
+    given: list[Tensor]
+    written: list[Tensor]
+
+    @property
+    def usual(self) -> list[Tensor]:
+        """What the model is measured on: what was given, rather than what it makes of that."""
+        return self.given or self.written
 
 
 def quantize_with_data(
@@ -66,21 +84,22 @@ def quantize_with_data(
 
     def tell(what: str) -> None:
         if stop is not None and stop.is_set():
-            raise Interrupted(0)
+            raise Interrupted("stopped while preparing")
         told(what)
 
     folded = fold(lower(checkpoint))
+    given = _given(folded, recipe, tell)
     if recipe.course is None:
-        return _calibrated(folded, _batches(checkpoint, folded, recipe, tell), recipe, tell)
-    batches, start = _start(checkpoint, folded, recipe, workspace, tell)
-    held_out = spread_over(batches, min(_MOST_HELD_OUT, held_out_batches(len(batches))))
-    taken = {id(batch) for batch in held_out}
-    learned = [batch for batch in batches if id(batch) not in taken]
-    course = recipe.course if recipe.calibrate is not None else replace(recipe.course, teacher_weight=1.0)
+        return _calibrated(folded, given or _written(checkpoint, recipe, None, tell), recipe, tell)
+    _claim(workspace, _key(folded, given, recipe))
+    texts = _Texts(given, _written(checkpoint, recipe, workspace / "written", tell))
+    start = _start(folded, texts.usual, recipe, workspace / "start", tell)
+    lessons, held_out = _lessons(texts, recipe.teacher_weight)
+    course = recipe.course
     return distill(
         folded,
         start,
-        learned,
+        lessons,
         course,
         held_out=held_out,
         keep=workspace / "state.pt",
@@ -94,41 +113,22 @@ def held_out_batches(batches: int) -> int:
     return max(batches // 8, min(batches - 1, 1))
 
 
-def _start(
-    checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, workspace: Path, told: Callable[[str], None]
-) -> tuple[list[Tensor], QuantModel]:
-    """The text, and what distillation begins with: made now, or kept from before it was interrupted."""
-    written, kept, samples = workspace / "key", workspace / "start", workspace / "samples.pt"
-    if recipe.calibrate is None and samples.exists():  # what a model writes may depend on the number of threads
-        batches: list[Tensor] = read_checkpoint(samples)["batches"]
-    else:
-        batches = _batches(checkpoint, folded, recipe, told)
-    key = _key(folded, batches, recipe)
-    if written.exists():
-        if written.read_text(encoding="ascii") == key:
-            return batches, load_quantized(kept)
+def _claim(workspace: Path, key: str) -> None:
+    """Make the workspace that of `key`; raises LlgenError when it holds what another one began."""
+    path = workspace / "key"
+    if path.exists() and path.read_text(encoding="ascii") != key and len(list(workspace.iterdir())) > 1:
         raise LlgenError(
             f"'{workspace}' holds an unfinished distillation of another model or text, or with other settings",
             "the command as it was, to go on with it; or delete the folder, or another -o",
         )
-    start = _calibrated(folded, batches, recipe, told)
-    save_quantized(start, kept)
+    workspace.mkdir(parents=True, exist_ok=True)
+    path.write_text(key, encoding="ascii")
+
+
+def _given(folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> list[Tensor]:
     if recipe.calibrate is None:
-        write_checkpoint({"batches": batches}, samples)
-    written.write_text(key, encoding="ascii")
-    return batches, start
-
-
-def _batches(checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> list[Tensor]:
+        return []
     spec = folded.spec
-    if recipe.calibrate is None:
-        return batches_of_samples(
-            Llama.from_checkpoint(checkpoint).eval(),
-            spec.config.bos_id,
-            recipe.documents,
-            min(spec.context, _SAMPLE_LENGTH) - 1,
-            told=lambda done: told(f"letting the model write: {done:,} of {recipe.documents:,} texts"),
-        )
     if spec.vocabulary is None:
         raise LlgenError(f"'{spec.name}' has no tokenizer, so it cannot read a text", "leave --calibrate out")
     told("reading the text")
@@ -136,6 +136,43 @@ def _batches(checkpoint: Checkpoint, folded: FoldedModel, recipe: Recipe, told: 
     if not batches:
         raise LlgenError(f"'{recipe.calibrate.path}' holds no text to calibrate on", "another text, or none")
     return batches
+
+
+def _written(checkpoint: Checkpoint, recipe: Recipe, keep: Path | None, told: Callable[[str], None]) -> list[Tensor]:
+    config = checkpoint.config
+    parts = written_texts(
+        Llama.from_checkpoint(checkpoint).eval(),
+        config.bos_id,
+        recipe.written,
+        min(config.max_seq_len, _WRITTEN_LENGTH) - 1,
+        keep,
+        lambda done: told(f"letting the model write: {done:,} of {recipe.written:,} texts"),
+    )
+    return batches_of_samples(parts)
+
+
+def _start(
+    folded: FoldedModel, batches: list[Tensor], recipe: Recipe, kept: Path, told: Callable[[str], None]
+) -> QuantModel:
+    """What distillation begins with: made now, or kept from before it was interrupted."""
+    if kept.exists():
+        return load_quantized(kept)
+    start = _calibrated(folded, batches, recipe, told)
+    with replacing(kept) as unnamed:
+        save_quantized(start, unnamed)
+    return start
+
+
+def _lessons(texts: _Texts, teacher_weight: float) -> tuple[list[Lesson], list[Lesson]]:
+    """What is learned from, and what is held out of the usual text."""
+    held_out = spread_over(texts.usual, min(_MOST_HELD_OUT, held_out_batches(len(texts.usual))))
+    taken = {id(batch) for batch in held_out}
+    lessons = [
+        (id(batch) in taken, Lesson(batch, weight))
+        for batches, weight in ((texts.given, teacher_weight), (texts.written, 1.0))
+        for batch in batches
+    ]
+    return [lesson for held, lesson in lessons if not held], [lesson for held, lesson in lessons if held]
 
 
 def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told: Callable[[str], None]) -> QuantModel:
@@ -173,11 +210,12 @@ def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told
     return assemble(folded, recipe.scheme, recipe.kv, matrices)
 
 
-def _key(folded: FoldedModel, batches: list[Tensor], recipe: Recipe) -> str:
+def _key(folded: FoldedModel, given: list[Tensor], recipe: Recipe) -> str:
     """Changes when anything does that decides the result."""
-    digest = hashlib.sha256(f"{recipe.scheme} {recipe.kv} {recipe.budget} {recipe.course}".encode())
+    settings = replace(recipe, calibrate=None)  # what it says counts, not where it lies
+    digest = hashlib.sha256(repr(settings).encode())
     for name, values in folded.matrices.items():
         digest.update(name.encode() + values.tobytes())
-    for batch in batches:
+    for batch in given:
         digest.update(batch.numpy().tobytes())
     return digest.hexdigest()
