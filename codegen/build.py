@@ -28,6 +28,7 @@ from .measure import Measurement, measure
 from .pipeline import Generation, generate
 from .quantize import QuantModel
 from .reference import Trace, selftest
+from .sizes import promised_stack
 from .toolchain import Artifact, cache_directory, compile_objects, first_use, link
 from .tuning import Values
 from .write import MANIFEST, current_manifest, file_sha256, holds_program, read_manifest, write
@@ -230,7 +231,7 @@ def measured(generation: Generation, measurement: Measurement | None) -> dict[st
         raise LlgenError(
             f"the compiled model holds {measurement.writable} bytes of writable globals; it must hold none"
         )
-    promise = generation.kernels.stack_bytes
+    promise = promised_stack(generation.model, generation.kernels)
     if measurement.stack > promise:
         raise LlgenError(
             f"the compiled model needs {measurement.stack} bytes of stack; its header promises {promise}",

@@ -9,7 +9,7 @@ from .context import Named
 from .kernels import KernelSet
 from .plan import BlockPlan, MemoryPlan
 from .quantize import QuantModel
-from .sizes import operand_elements
+from .sizes import operand_elements, promised_stack
 from .tokenizer_tables import TokenizerTables
 
 _MEMBER_COMMENTS = {
@@ -36,7 +36,7 @@ def public_constants(
     if memory.drafts:
         constants[f"{upper}_DRAFTS"] = memory.drafts
     constants[f"{upper}_RAM_BYTES"] = memory.ram_bytes
-    constants[f"{upper}_STACK_BYTES"] = kernels.stack_bytes
+    constants[f"{upper}_STACK_BYTES"] = promised_stack(model, kernels)
     return _aligned((name, str(value), "") for name, value in constants.items())
 
 

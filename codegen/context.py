@@ -39,6 +39,50 @@ class MatrixWords:
     has_multipliers: bool
     """Of some layer, at least."""
     always_multipliers: bool
+    layer_bits: str
+    """What follows the multipliers of a layer's matrix."""
+    own_bits: str
+    """The same of the one matrix of a kind without layers."""
+
+
+@dataclass(frozen=True)
+class PairWords:
+    """Two parts of a group's words, whose lower four bits share bytes; and their upper bits in place."""
+
+    packed: str
+    """Where the bytes stand that hold the lower bits."""
+    first: str
+    second: str
+    first_upper: str
+    second_upper: str
+
+
+@dataclass(frozen=True)
+class FormWords:
+    """How weights of fewer than 8 bits are stored."""
+
+    name: str
+    bits: int
+    test: str
+    """Tells a matrix `w` of so many bits from one of more; empty when there is no other."""
+    block_bytes: str
+    """Of a block of so many columns."""
+    group_bytes: int
+    """Of a row's 32 columns."""
+    middle: int
+    """What a weight is stored plus."""
+    offsets: int
+    """By so many is the offset of a group multiplied, which is made for weights plus 8."""
+    upper: str
+    """Those above the lower four, for the reader."""
+    upper_times: str
+    """What makes a number of parts one of bits."""
+    upper_mask: int
+    mask: str
+    """Those bits of the four bytes of a word."""
+    parts: int
+    """Of a group's words; a word of upper bits serves one word of each."""
+    pairs: Sequence[PairWords]
 
 
 @dataclass(frozen=True)
@@ -172,9 +216,22 @@ class CodegenContext:
     """8-bit weights lie as the DSP extension takes them."""
     looks_into_blocks: bool
     """Single weights of blocks are read or written: a tied embedding's, or the keys of an 8-bit cache."""
+    has_groups: bool
+    """Some matrix has a multiplier for each group of columns."""
     has_four_bits: bool
     """Some matrix has."""
+    group_forms: Sequence[FormWords]
+    """Of matrices that have groups."""
+    group_bits: str
+    """Of those, for the reader."""
+    narrow_forms: Sequence[FormWords]
+    """Those that are unpacked to bytes before they are multiplied."""
+    narrow_bits: str
+    tells_bits: bool
+    """There are several."""
     embedding_has_four_bits: bool
+    embedding_form: FormWords | None
+    """Of a tied embedding that is unpacked."""
     whole_cache: bool
     """Keys and values are whole numbers."""
     matrices: Sequence[MatrixWords]
@@ -200,10 +257,10 @@ class CodegenContext:
     """What either of the two takes."""
     int_tiles: Sequence[TileWords]
     four_tiles: Sequence[TileWords]
+    narrow_tiles: Sequence[TileWords]
+    """Of all rows of a block."""
     wide_tiles: bool
     """Some of the integer tiles take vectors of 16 bits."""
-    four_step: int
-    """Columns that the kernel for 4-bit weights takes at once."""
     scales_by_floats: bool
     """Sums are scaled by whole floats too: those of keys, or of rows for several positions."""
     single_chunk: bool

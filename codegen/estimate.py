@@ -70,7 +70,8 @@ def _blank(shape: tuple[int, int], bits: int) -> Matrix:
     if bits == 32:
         return FloatMatrix(np.broadcast_to(np.float32(0.0), shape))
     return IntMatrix(
+        bits,
         np.broadcast_to(np.int8(0), shape),
         np.broadcast_to(np.float32(0.0), rows),
-        np.broadcast_to(np.uint8(0), (rows, -(-columns // GROUP))) if bits == 4 else None,
+        np.broadcast_to(np.uint8(0), (rows, -(-columns // GROUP))) if bits < 8 else None,
     )

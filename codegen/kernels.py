@@ -47,7 +47,7 @@ class KernelSet:
     counts_zeros: bool = field(default=True, kw_only=True)
     """An instruction of the part counts the zeros before a number's highest bit."""
     stack_bytes: int = field(default=1536, kw_only=True)
-    """What the header promises that the stack stays below; `build` measures, and refuses what exceeds it."""
+    """What the stack stays below, but for room to unpack weights; `build` measures, and refuses what exceeds it."""
     int_isa: str
     """Names `templates/simd/ISA_int.h`."""
     int_lanes: int
@@ -98,6 +98,11 @@ class KernelSet:
     def value_group(self, *, blocks: bool) -> int:
         """Positions whose 8-bit values are stored side by side."""
         return 8 if blocks and self.split_weights else 2
+
+    def narrow_tiles(self) -> tuple[Tile, ...]:
+        """Of matrices that are unpacked group by group: all rows of a block, so that none is unpacked twice."""
+        one = Tile(1, self.int_accumulators)
+        return (replace(one, positions=2), one) if self.int_tiles[0].positions > 1 else (one,)
 
     def block_rows(self, integer: bool) -> int:
         """Output rows whose weights are stored side by side."""

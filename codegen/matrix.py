@@ -1,6 +1,6 @@
 """A matrix as the device holds it: float32, or integers with scales; and its product in NumPy, which is the contract.
 
-An 8-bit matrix has one scale a row. A 4-bit matrix has, besides, one small whole number for each group of 32 columns
+An 8-bit matrix has one scale a row. One of fewer bits has, besides, one small whole number for each group of 32 columns
 of a row, by which the group's integers are multiplied before they are summed: so its sums are whole numbers too, and
 no order of summation can change them.
 """
@@ -18,8 +18,8 @@ from .numerics import Array, Float, Quantized, matvec
 Int8 = npt.NDArray[np.int8]
 
 GROUP = 32
-"""Columns of a 4-bit matrix that share a multiplier."""
-LEVELS = {8: (-127, 127), 4: (-8, 7)}
+"""Columns that share a multiplier, of a matrix that has multipliers."""
+LEVELS = {8: (-127, 127), 6: (-32, 31), 5: (-16, 15), 4: (-8, 7)}
 """The integers that a weight of so many bits may be; -128 never occurs."""
 MAX_MULTIPLIER = 255
 SMALLEST_SCALE = 2.0**-60
@@ -59,17 +59,18 @@ class FloatMatrix:
 
 @dataclass(frozen=True)
 class IntMatrix:
-    """[rows, columns] of integers of `bits` bits."""
+    """[rows, columns] of integers."""
 
+    bits: int
+    """Of each: one of `LEVELS`."""
     integers: Int8
     scales: Array
     """[rows]; its lower 16 bits are zero, so that 16 bits hold it"""
     multipliers: npt.NDArray[np.uint8] | None = None
-    """[rows, columns / 32, rounded up] of a 4-bit matrix, None of an 8-bit one"""
+    """[rows, columns / 32, rounded up] of a matrix of fewer than 8 bits, None of an 8-bit one"""
 
-    @property
-    def bits(self) -> int:
-        return 8 if self.multipliers is None else 4
+    def __post_init__(self) -> None:
+        assert (self.multipliers is None) == (self.bits == 8)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -130,32 +131,32 @@ def spread(groups: npt.NDArray[np.uint8], columns: int) -> npt.NDArray[np.uint8]
 
 
 def to_bits(values: Array, bits: int) -> Matrix:
-    """A matrix rounded to nearest: 32 bits leave it as it is, 8 and 4 make it integers."""
+    """A matrix rounded to nearest: 32 bits leave it as it is, fewer make it integers."""
     if bits == 32:
         return FloatMatrix(values)
-    return round_to_8(values) if bits == 8 else round_to_4(values)
+    return round_to_8(values) if bits == 8 else round_in_groups(values, bits)
 
 
 def round_to_8(values: Array) -> IntMatrix:
     """The nearest 8-bit matrix whose rows' largest numbers are 127 steps."""
     scales = short_scale(np.abs(values).max(axis=1) / 127.0)
-    integers = np.clip(np.rint(_divided(values, scales[:, np.newaxis])), *LEVELS[8])
-    return IntMatrix(integers.astype(np.int8), scales)
+    integers = np.clip(np.rint(divided(values, scales[:, np.newaxis])), *LEVELS[8])
+    return IntMatrix(8, integers.astype(np.int8), scales)
 
 
-def round_to_4(values: Array) -> IntMatrix:
-    """A near 4-bit matrix: of a few scales for each group, the one with the least squared error."""
-    form = IntMatrix(np.zeros(values.shape, np.int8), *group_scales(values))
-    integers = np.clip(np.rint(_divided(values, form.steps())), *LEVELS[4])
+def round_in_groups(values: Array, bits: int) -> IntMatrix:
+    """A near matrix of fewer than 8 bits: of a few scales for each group, the one with the least squared error."""
+    form = IntMatrix(bits, np.zeros(values.shape, np.int8), *group_scales(values, bits))
+    integers = np.clip(np.rint(divided(values, form.steps())), *LEVELS[bits])
     return replace(form, integers=integers.astype(np.int8))
 
 
-def group_scales(values: Array, importance: Array | None = None) -> tuple[Array, npt.NDArray[np.uint8]]:
-    """Scales [rows] and multipliers [rows, groups] for a 4-bit form of `values` [rows, columns].
+def group_scales(values: Array, bits: int, importance: Array | None = None) -> tuple[Array, npt.NDArray[np.uint8]]:
+    """Scales [rows] and multipliers [rows, groups] for a form of `values` [rows, columns] of fewer than 8 bits.
 
-    A group's step is tried from its largest number / 8.5 to / 5.5, and that of the least squared error kept, each
-    column's error weighed by `importance` [columns] when that is given. Clipping the largest number a little rounds
-    all others better.
+    A group's step is tried from its largest number over a little more than the levels on one side (8.5 of 4 bits) to
+    that over two thirds of them (5.5), and that of the least squared error kept, each column's error weighed by
+    `importance` [columns] when that is given. Clipping the largest number a little rounds all others better.
     """
     rows, columns = values.shape
     groups = -(-columns // GROUP)
@@ -169,14 +170,14 @@ def group_scales(values: Array, importance: Array | None = None) -> tuple[Array,
     largest = np.abs(grouped).max(axis=2)
     best = np.full((rows, groups), np.inf)
     step = np.zeros((rows, groups))
-    for divisor in np.linspace(5.5, 8.5, 25):
+    for divisor in np.linspace(5.5, 8.5, 25) * 2.0 ** (bits - 4):
         trial = largest / divisor
-        levels = np.clip(np.rint(_divided(grouped, trial[..., np.newaxis])), *LEVELS[4])
+        levels = np.clip(np.rint(divided(grouped, trial[..., np.newaxis])), *LEVELS[bits])
         error = ((levels * trial[..., np.newaxis] - grouped) ** 2 * weight).sum(axis=2)
         better = error < best
         best, step = np.where(better, error, best), np.where(better, trial, step)
     scales = short_scale(step.max(axis=1) / MAX_MULTIPLIER)
-    multipliers = np.clip(np.rint(_divided(step, scales[:, np.newaxis])), 1, MAX_MULTIPLIER)
+    multipliers = np.clip(np.rint(divided(step, scales[:, np.newaxis])), 1, MAX_MULTIPLIER)
     return scales, multipliers.astype(np.uint8)
 
 
@@ -190,7 +191,6 @@ def short_scale(scales: npt.NDArray[np.float64] | Array) -> Array:
     return rounded
 
 
-def _divided(
-    values: npt.NDArray[np.float64] | Array, steps: npt.NDArray[np.float64] | Array
-) -> npt.NDArray[np.float64]:
+def divided(values: npt.NDArray[np.float64] | Array, steps: npt.NDArray[np.float64] | Array) -> npt.NDArray[np.float64]:
+    """`values` in steps; a step of zero stands for zeros."""
     return np.divide(values, steps, out=np.zeros(np.broadcast_shapes(values.shape, steps.shape)), where=steps != 0)

@@ -10,6 +10,7 @@ from llgen.targets.schema import Target
 from . import __version__, literals, numerics
 from .constants import buffer_offsets, private_constants, public_constants, state_members
 from .context import CodegenContext, MatrixWords, ShapeWords, TensorWords, TileWords, TokenizerWords
+from .forms import group_forms, listed
 from .kernels import KernelSet, Tile
 from .machine import compile_flags, input_bytes, machine_words, makefile_link_flags, ticks_a_second
 from .numerics import LANES
@@ -17,6 +18,7 @@ from .pack import Packed
 from .plan import WORD_ROOM, MemoryPlan
 from .quantize import KINDS, QuantModel
 from .sampler import WEIGHT_BITS
+from .sizes import promised_stack
 from .soft_exp import soft_exp
 from .speculation import LEAST_MATCH, MOST_MATCH
 from .tokenizer_tables import TokenizerTables
@@ -42,6 +44,7 @@ def name(
     blocks = memory.block is not None
     threads = memory.block is not None and memory.block.threads
     long_vectors = blocks and kernels.long_lanes > 0
+    forms = group_forms(model.bits_used, kernels)
     return CodegenContext(
         p=prefix,
         P=upper,
@@ -56,7 +59,7 @@ def name(
         sha256=model.sha256,
         rodata_text=f"{memory.rodata_bytes:,}",
         ram_text=f"{memory.ram_bytes:,}",
-        stack_text=f"{kernels.stack_bytes:,}",
+        stack_text=f"{promised_stack(model, kernels):,}",
         ready_word=model.sha256[:8].upper(),
         public_constants=public_constants(model, memory, kernels, tables, upper),
         private_constants=private_constants(model, memory, kernels),
@@ -95,11 +98,18 @@ def name(
         biased=kernels.biased,
         biased_each=kernels.word_rows,
         paired_rows=kernels.paired_rows,
-        looks_into_blocks=(model.classifier is None and model.embedding.bits == 8) or model.kv == "q8",
-        has_four_bits=model.has_four_bits,
+        looks_into_blocks=(model.classifier is None and model.embedding.bits in (5, 6, 8)) or model.kv == "q8",
+        has_groups=model.has_groups,
+        has_four_bits=4 in model.bits_used,
+        group_forms=forms,
+        group_bits=listed([form.bits for form in forms]) if forms else "4",
+        narrow_forms=[form for form in forms if form.pairs],
+        narrow_bits=listed([form.bits for form in forms if form.pairs] or [5]),
+        tells_bits=len(forms) > 1,
         embedding_has_four_bits=model.embedding.bits == 4,
+        embedding_form=next((form for form in forms if form.pairs and form.bits == model.embedding.bits), None),
         whole_cache=model.kv == "q8",
-        matrices=_matrices(packed),
+        matrices=_matrices(packed, tells_bits=len(forms) > 1),
         weight_levels=literals.float32(numerics.WEIGHT_LEVELS),
         whole_weight_levels=numerics.WEIGHT_LEVELS,
         smallest_step=literals.float32(float(numerics.SMALLEST_STEP)),
@@ -123,7 +133,7 @@ def name(
         ],
         wide_tiles=kernels.wide_tiles,
         four_tiles=[_tile(tile) for tile in kernels.four_tiles],
-        four_step=kernels.four_step,
+        narrow_tiles=[_tile(tile) for tile in kernels.narrow_tiles()],
         scales_by_floats=model.kv == "q8" or memory.block is not None,
         single_chunk=kernels.lanes == 1 and model.context <= numerics.CHUNK,
         tied=model.classifier is None,
@@ -196,16 +206,29 @@ def _shape(tile: TileWords) -> ShapeWords:
     return ShapeWords(tile.width, [replace(tile, height=height, vectors=range(height)) for height in heights])
 
 
-def _matrices(packed: Packed) -> list[MatrixWords]:
+def _matrices(packed: Packed, *, tells_bits: bool) -> list[MatrixWords]:
     words = []
     for kind, places in packed.places.items():
-        fours = [place.multipliers is not None for place in places]
-        rows = [
-            f"{place.weights}, {place.scales}"
-            + ("" if not any(fours) else f", {'NO_MULTIPLIERS' if place.multipliers is None else place.multipliers}")
-            for place in places
-        ]
-        words.append(MatrixWords(kind, kind in KINDS, rows, 3 if any(fours) else 2, any(fours), all(fours)))
+        grouped = [place.multipliers is not None for place in places]
+        rows = []
+        for place in places:
+            numbers = [str(place.weights), str(place.scales)]
+            if any(grouped):
+                numbers.append("NO_MULTIPLIERS" if place.multipliers is None else str(place.multipliers))
+                numbers += [str(place.bits)] * tells_bits
+            rows.append(", ".join(numbers))
+        words.append(
+            MatrixWords(
+                kind,
+                kind in KINDS,
+                rows,
+                2 + any(grouped) * (1 + tells_bits),
+                any(grouped),
+                all(grouped),
+                layer_bits=(", at[3]" if any(grouped) else ", 8") if tells_bits else "",
+                own_bits=f", {places[0].bits}" if tells_bits else "",
+            )
+        )
     return words
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,7 @@ class MatrixPlace:
     scales: int
     multipliers: int | None
     """None: it has 8 bits and no multipliers."""
+    bits: int
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,45 @@ def quad_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArr
     16 bits, the first plus 256 times the second.
     """
     rows, columns = integers.shape
-    block, side = kernels.block_rows(True), kernels.int_columns
+    block = kernels.block_rows(True)
     padded = np.zeros((round_up(rows, block), round_up(columns, kernels.int_step)), np.int8)
     padded[:rows, :columns] = integers
     if kernels.biased:
         padded ^= -128
+    blocks = _in_blocks(padded, kernels)
     if kernels.paired_rows:
-        pairs = padded.reshape(-1, block // 2, 2, padded.shape[1] // 2, 2).transpose(0, 3, 1, 4, 2).copy()
-        pairs[..., 1] -= pairs[..., 0] < 0
-        return pairs
-    return np.ascontiguousarray(padded.reshape(-1, block, padded.shape[1] // side, side).transpose(0, 2, 1, 3))
+        blocks[..., 1] -= blocks[..., 0] < 0
+    return blocks
+
+
+def _in_blocks(padded: npt.NDArray[Any], kernels: KernelSet) -> npt.NDArray[Any]:
+    """Bytes [rows, columns] in the order of `quad_blocks`."""
+    block, side = kernels.block_rows(True), kernels.int_columns
+    columns = padded.shape[1]
+    if kernels.paired_rows:
+        return padded.reshape(-1, block // 2, 2, columns // 2, 2).transpose(0, 3, 1, 4, 2).copy()
+    return np.ascontiguousarray(padded.reshape(-1, block, columns // side, side).transpose(0, 2, 1, 3))
+
+
+def narrow_blocks(integers: npt.NDArray[np.int8], bits: int, kernels: KernelSet) -> npt.NDArray[np.uint8]:
+    """[rows, columns] of 5 or 6 bits -> [row blocks, groups of columns, bytes].
+
+    A group of a block is that of `quad_blocks`, each weight a byte plus 16 or 32, of which the upper bits are missing:
+    first the lower four of all bytes, those of the first half below those of the second; then the fifth, of each
+    eighth of the bytes above that of the eighth before; or the fifth and the sixth, of each quarter.
+    """
+    rows, columns = integers.shape
+    block, upper = kernels.block_rows(True), bits - 4
+    middle = 1 << (bits - 1)
+    padded = np.full((round_up(rows, block), round_up(columns, GROUP)), middle, np.uint8)
+    padded[:rows, :columns] = integers + middle
+    groups = _in_blocks(padded, kernels).reshape(len(padded) // block, -1, block * GROUP)
+    lower = groups & 15
+    half = block * GROUP // 2
+    parts = (groups >> 4).reshape(*groups.shape[:2], 8 // upper, -1)
+    shifts = (np.arange(8 // upper, dtype=np.uint8) * upper)[:, np.newaxis]
+    above = np.bitwise_or.reduce(parts << shifts, axis=2)
+    return np.concatenate([lower[..., :half] | lower[..., half:] << 4, above], axis=2).astype(np.uint8)
 
 
 def nibble_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDArray[np.uint8]:
@@ -122,6 +153,13 @@ def nibble_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDA
     return np.ascontiguousarray((halves[:, :, :, 0] | halves[:, :, :, 1] << 4).transpose(0, 2, 1, 3))
 
 
+def packed_weights(integers: npt.NDArray[np.int8], bits: int, kernels: KernelSet) -> bytes:
+    """[rows, columns] of so many bits, in the order in which kernels read them."""
+    if bits in (4, 8):
+        return (nibble_blocks if bits == 4 else quad_blocks)(integers, kernels).tobytes()
+    return narrow_blocks(integers, bits, kernels).tobytes()
+
+
 def _int_arrays(
     kind: str, matrices: Sequence[Matrix], kernels: KernelSet, parts: int
 ) -> tuple[list[PackedTensor], tuple[MatrixPlace, ...]]:
@@ -133,11 +171,11 @@ def _int_arrays(
         assert isinstance(matrix, IntMatrix)
         if matrix.largest_sum() > _MAX_SUM:
             raise LlgenError(f"the sums of '{kind}' may reach {matrix.largest_sum():,}; 32 bits hold {_MAX_SUM:,}")
-        four = matrix.multipliers is not None
-        places.append(MatrixPlace(len(weights), len(scales) // 2, len(multipliers) if four else None))
+        grouped = matrix.multipliers is not None
+        places.append(MatrixPlace(len(weights), len(scales) // 2, len(multipliers) if grouped else None, matrix.bits))
         for half in np.split(np.arange(matrix.shape[0]), parts):
             integers = matrix.integers[half]
-            weights += (nibble_blocks if four else quad_blocks)(integers, kernels).tobytes()
+            weights += packed_weights(integers, matrix.bits, kernels)
             padded = round_up(len(half), block)
             scales += _short(np.pad(matrix.scales[half], (0, padded - len(half))))
             if matrix.multipliers is not None:
@@ -157,7 +195,7 @@ def _int_arrays(
         PackedTensor(f"{kind}_scales", layered + "[rows], the upper halves of float32", "uint16_t", scales),
     ]
     if multipliers:
-        shape = f"[row blocks][groups of {GROUP} columns][block rows], of matrices of 4 bits"
+        shape = f"[row blocks][groups of {GROUP} columns][block rows], of matrices of fewer than 8 bits"
         tensors.append(PackedTensor(f"{kind}_multipliers", shape, "uint8_t", multipliers))
     return tensors, tuple(places)
 

@@ -252,7 +252,7 @@ def _members(
         if model.kv == "q8":
             members.append(_member("weights", "int16_t", units * value_positions))
         members.append(_member("operand", element, operands * row))
-        if model.has_four_bits:
+        if model.has_groups:
             members.insert(-1, _member("offsets", "int16_t", operands * row // GROUP))
     if model.kv == "q8":
         members += [

@@ -73,9 +73,14 @@ class QuantModel:
         return self.scheme != "f32"
 
     @property
-    def has_four_bits(self) -> bool:
-        """Whether some matrix has 4 bits."""
-        return any(matrix.bits == 4 for matrix in self.matrices().values())
+    def bits_used(self) -> frozenset[int]:
+        """How many bits its matrices have."""
+        return frozenset(matrix.bits for matrix in self.matrices().values())
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether some matrix has a multiplier for each group of columns."""
+        return min(self.bits_used) < 8
 
     @property
     def bits_a_weight(self) -> float:

@@ -1,9 +1,10 @@
 """A quantised model on disk, and reading a model of either kind.
 
 Rounding to nearest takes a moment and is done whenever a model is built; what calibration or training found is kept.
-Such a directory holds `config.json` (the shape, by Hugging Face's names, and under `llgen_quantization` the scheme and
-the cache), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of `QuantModel.matrices` is stored as
-`NAME.integers` (int8), `NAME.scales` (float32) and, when it has 4 bits, `NAME.multipliers` (uint8).
+Such a directory holds `config.json` (the shape, by Hugging Face's names, and under `llgen_quantization` the scheme,
+the cache and each matrix's bits), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of
+`QuantModel.matrices` is stored as `NAME.integers` (int8), `NAME.scales` (float32) and, when it has fewer than 8 bits,
+`NAME.multipliers` (uint8).
 """
 
 from __future__ import annotations
@@ -54,7 +55,13 @@ def is_quantized(directory: Path) -> bool:
 
 def save_quantized(model: QuantModel, directory: Path) -> None:
     """Write a quantised model; raises LlgenError when the directory holds other things."""
-    facts = {"scheme": model.scheme, "kv": model.kv, "context": model.context, "error": dict(model.error)}
+    facts = {
+        "scheme": model.scheme,
+        "kv": model.kv,
+        "context": model.context,
+        "bits": {name: matrix.bits for name, matrix in model.matrices().items()},
+        "error": dict(model.error),
+    }
     config = {**config_to_hf(model.config), _SECTION: facts}
     content = {
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),
@@ -77,12 +84,18 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         arrays = load(weights.read_bytes())
         config = config_from_hf({key: value for key, value in raw.items() if key != _SECTION}, path)
         scheme, cache, context = str(facts["scheme"]), kv or str(facts["kv"]), int(facts["context"])
+        bits = {str(name): int(value) for name, value in facts["bits"].items()}
         error = {str(name): float(value) for name, value in facts["error"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
         raise LlgenError(f"'{directory}' holds no readable quantised model: {error_}", "llgen quantize") from error_
-    matrices = {name: _matrix(arrays, name, shape, weights) for name, shape in matrix_shapes(config).items()}
+    matrices = {
+        name: _matrix(arrays, name, shape, bits.get(name), weights) for name, shape in matrix_shapes(config).items()
+    }
     if not config.tied and matrices["embedding"].bits != 8:
-        raise LlgenError(f"'{weights}' has an embedding of 4 bits and a classifier besides", "llgen quantize")
+        raise LlgenError(
+            f"'{weights}' has an embedding of {matrices['embedding'].bits} bits and a classifier besides",
+            "llgen quantize",
+        )
     final_gain = _gain(arrays, config, weights)
     tokenizer = directory / "tokenizer.model"
     vocabulary = Vocabulary.from_file(tokenizer) if tokenizer.exists() else None
@@ -116,16 +129,20 @@ def _arrays(model: QuantModel) -> dict[str, npt.NDArray[Any]]:
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _matrix(arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, int], path: Path) -> Matrix:
+def _matrix(
+    arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, int], bits: int | None, path: Path
+) -> Matrix:
     """Nothing that the kernels rely on is taken on trust: shapes, types, ranges."""
     integers, scales = arrays.get(f"{name}.integers"), arrays.get(f"{name}.scales")
     multipliers = arrays.get(f"{name}.multipliers")
-    if integers is None or scales is None:
+    if integers is None or scales is None or bits is None:
         raise LlgenError(f"'{path}' has no matrix '{name}'", "llgen quantize makes it anew")
-    low, high = LEVELS[8 if multipliers is None else 4]
+    low, high = LEVELS.get(bits, (0, 0))
     groups = (shape[0], -(-shape[1] // GROUP))
     sound = (
-        _is(integers, shape, "int8")
+        bits in LEVELS
+        and (multipliers is None) == (bits == 8)
+        and _is(integers, shape, "int8")
         and _is(scales, shape[:1], "float32")
         and (multipliers is None or _is(multipliers, groups, "uint8"))
         and bool(((integers >= low) & (integers <= high)).all())
@@ -134,7 +151,7 @@ def _matrix(arrays: dict[str, npt.NDArray[Any]], name: str, shape: tuple[int, in
     )
     if not sound:
         raise LlgenError(f"'{path}' has a matrix '{name}' of another form than its config asks for", "llgen quantize")
-    return IntMatrix(integers, scales, multipliers)
+    return IntMatrix(bits, integers, scales, multipliers)
 
 
 def _gain(arrays: dict[str, npt.NDArray[Any]], config: ModelConfig, path: Path) -> Array | None:

@@ -125,10 +125,8 @@ def _rows(matrix: Matrix, rows: npt.NDArray[np.int64]) -> Array:
     """Rows of an embedding, [len(rows), dim]."""
     if isinstance(matrix, FloatMatrix):
         return matrix.values[rows]
-    some = IntMatrix(
-        matrix.integers[rows], matrix.scales[rows], None if matrix.multipliers is None else matrix.multipliers[rows]
-    )
-    return some.dequantized()
+    multipliers = None if matrix.multipliers is None else matrix.multipliers[rows]
+    return IntMatrix(matrix.bits, matrix.integers[rows], matrix.scales[rows], multipliers).dequantized()
 
 
 def begin(model: QuantModel, prompt: Sequence[int] = (), observer: Observer = _ignore) -> tuple[Reference, int]:

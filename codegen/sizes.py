@@ -15,7 +15,7 @@ def round_up(count: int, multiple: int) -> int:
 
 
 def operand_elements(columns: int, kernels: KernelSet) -> int:
-    """Elements of an integer vector of so many columns, in whole groups of a 4-bit matrix."""
+    """Elements of an integer vector of so many columns, in whole groups of a matrix that has them."""
     return round_up(columns, math.lcm(kernels.int_step, GROUP))
 
 
@@ -28,6 +28,15 @@ def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
         name: _matrix_bytes(matrix, kernels, blocks=name not in looked_up, parts=2 if name[:3] == "w13" else 1)
         for name, matrix in matrices.items()
     }
+
+
+def promised_stack(model: QuantModel, kernels: KernelSet) -> int:
+    """Bytes that the generated code's stack stays below: where weights are unpacked, a group of a block's besides."""
+    if model.bits_used.isdisjoint({5, 6}):
+        return kernels.stack_bytes
+    rows = kernels.block_rows(True)
+    sums = 3 * 4 * rows  # of two positions, and of the group
+    return kernels.stack_bytes + GROUP * rows + sums
 
 
 def section_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
@@ -54,4 +63,5 @@ def _matrix_bytes(matrix: Matrix, kernels: KernelSet, *, blocks: bool, parts: in
     if matrix.multipliers is None:
         return padded * round_up(columns, kernels.int_step) + 2 * padded
     groups = -(-columns // GROUP)
-    return padded * (round_up(columns, kernels.four_step) // 2 + groups) + 2 * padded
+    held = round_up(columns, kernels.four_step if matrix.bits == 4 else GROUP)
+    return padded * (held * matrix.bits // 8 + groups) + 2 * padded

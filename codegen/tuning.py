@@ -242,6 +242,6 @@ def useful_names(model: QuantModel, target: Target, positions: int) -> list[str]
         "float_tiles": blocks and (floats or model.kv == "f32"),
         "long_tiles": blocks and floats and bool(kernels.long_tiles),
         "int_tiles": blocks and tiled,
-        "four_tiles": blocks and tiled and model.has_four_bits,
+        "four_tiles": blocks and tiled and 4 in model.bits_used,
     }
     return [name for name, uses in useful.items() if uses]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from llgen.codegen.kernels import select
-from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, round_to_4, round_to_8, short_scale, to_bits
+from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, round_in_groups, round_to_8, short_scale, to_bits
 from llgen.codegen.numerics import Quantized, quantize_vector
 
 FLOATS = st.floats(-8.0, 8.0, width=32)
@@ -30,12 +30,12 @@ def test_eight_bits_are_half_a_step_away(values):
 
 
 @settings(deadline=None)
-@given(MATRICES)
-def test_four_bits_clip_but_little(values):
-    matrix = round_to_4(values)
-    low, high = LEVELS[4]
+@given(MATRICES, st.sampled_from([4, 5, 6]))
+def test_few_bits_clip_but_little(values, bits):
+    matrix = round_in_groups(values, bits)
+    low, high = LEVELS[bits]
     assert matrix.integers.min() >= low and matrix.integers.max() <= high
-    inside = np.abs(values) <= 7 * steps_of(matrix)
+    inside = np.abs(values) <= high * steps_of(matrix)
     assert (np.abs(matrix.dequantized() - values)[inside] <= 0.5001 * steps_of(matrix)[inside]).all()
     largest = np.abs(values).max(axis=1, keepdims=True)
     assert (np.abs(matrix.dequantized() - values) <= 0.5 * largest + 1e-6).all()
@@ -50,7 +50,7 @@ def test_short_scales_are_the_next_above_that_16_bits_hold(scales):
 
 
 @settings(deadline=None)
-@given(MATRICES, st.sampled_from([4, 8]), st.integers(0, 2**32 - 1))
+@given(MATRICES, st.sampled_from(sorted(LEVELS)), st.integers(0, 2**32 - 1))
 def test_products_are_whole_sums_scaled_once(values, bits, seed):
     matrix = to_bits(values, bits)
     x = quantize_vector(np.random.default_rng(seed).normal(size=values.shape[1]).astype(np.float32))
@@ -100,7 +100,7 @@ def test_the_sums_of_a_matrix_that_is_too_wide_are_refused(monkeypatch):
 
 
 def test_a_matrix_knows_its_bits():
-    matrix = IntMatrix(np.ones((2, 3), np.int8), np.ones(2, np.float32), np.full((2, 1), 3, np.uint8))
+    matrix = IntMatrix(4, np.ones((2, 3), np.int8), np.ones(2, np.float32), np.full((2, 1), 3, np.uint8))
     assert (matrix.bits, matrix.shape) == (4, (2, 3))
     assert matrix.widened().tolist() == [[3, 3, 3], [3, 3, 3]]
     product = matrix.product(Quantized(np.array([1, 2, 3]), np.array([0.5], np.float32)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from generated import Library, write_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import ODD, four_bits_everywhere, random_checkpoint
+from models import ODD, four_bits_everywhere, of_many_forms, random_checkpoint
 
 from llgen.codegen.blocking import MOST_POSITIONS, positions_of_block
 from llgen.codegen.errors import LlgenError, UsageError
@@ -31,6 +32,7 @@ WHOLE = ODD.__class__(**{**ODD.__dict__, "dim": 96, "head_dim": 16, "tied": True
 MODELS = {"odd": ODD, "whole": WHOLE}
 NUMBERS = [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")]
 TARGETS = ["generic", "x86_64", "x86_64_v3", "x86_64_vnni", "x86_64_avx512vnni"]
+FORMS = of_many_forms(random_checkpoint(replace(ODD, tied=True), name="forms"), embedding=6)
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(ODD.max_seq_len)]
 
 
@@ -70,11 +72,11 @@ def test_any_division_of_a_prompt_gives_the_bits_of_stepping(stepped, pieces):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_four_bits_everywhere_in_blocks(name, tmp_path):
+@pytest.mark.parametrize("model", [four_bits_everywhere(), FORMS], ids=["4", "4, 5, 6 and 8"])
+def test_few_bits_in_blocks(name, model, tmp_path):
     target = load_target(name)
     if missing_emulator(target):
         pytest.skip(missing_emulator(target))
-    model = four_bits_everywhere()
     library = Library(model, tmp_path, name, prefill=24)
     tokens = TOKENS[: model.context]
     assert library.prefill(tokens) == 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import ODD, random_checkpoint, trained_vocabulary
+from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
 from safetensors.numpy import load_file, save_file
 
 from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
@@ -113,8 +113,34 @@ def test_an_embedding_that_is_only_looked_up_has_8_bits(tmp_path):
         arrays["embedding.multipliers"] = np.ones((ODD.vocab_size, 2), np.uint8)
 
     damaged(tmp_path / "odd", halve)
+    other_bits(tmp_path / "odd", embedding=4)
     with pytest.raises(LlgenError, match="an embedding of 4 bits and a classifier besides"):
         load_quantized(tmp_path / "odd")
+
+
+def other_bits(folder, **bits):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["llgen_quantization"]["bits"] |= bits
+    path.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(("scheme", "bits"), [("q8", 4), ("q8", 5), ("q8", 7), ("q4", 8), ("q4", 3)])
+def test_bits_are_not_taken_on_trust(tmp_path, scheme, bits):
+    save_quantized(quantized(random_checkpoint(), scheme), tmp_path / "odd")
+    other_bits(tmp_path / "odd", **{"w2.0": bits})
+    with pytest.raises(LlgenError, match=r"a matrix 'w2\.0' of another form"):
+        load_quantized(tmp_path / "odd")
+
+
+def test_all_forms_come_back(tmp_path):
+    model = of_many_forms(random_checkpoint(TIED), embedding=6)
+    save_quantized(model, tmp_path / "odd")
+    back = load_quantized(tmp_path / "odd")
+    assert {name: matrix.bits for name, matrix in back.matrices().items()} == {
+        name: matrix.bits for name, matrix in model.matrices().items()
+    }
+    assert back.sha256 == model.sha256
 
 
 def test_a_config_without_the_section_is_refused(tmp_path):

@@ -53,7 +53,9 @@ _WRITTEN = {"gptq": 512, "distill": 2048}
     help="rtn: round to nearest.",
 )
 @click.option(
-    "--bits", metavar="auto|AVERAGE", help="8 or 4 for each matrix, by what each suffers: for --flash, or on average."
+    "--bits",
+    metavar="auto|AVERAGE",
+    help="4, 5, 6 or 8 of each matrix, by what it suffers: for --flash, or on average.",
 )
 @click.option("--flash", help="With --bits auto: flash for weights, tables and code on --target. 200K, 1.5M, or bytes.")
 @click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
@@ -155,7 +157,7 @@ def _require_sense(
 ) -> None:
     """Raise UsageError for options that do not go together."""
     if bits is not None and (scheme != "q4" or method == "rtn"):
-        raise UsageError("--bits chooses among 8 and 4 by measuring", "--scheme q4 and --method gptq or distill")
+        raise UsageError("--bits chooses among 8, 6, 5 and 4 by measuring", "--scheme q4 and --method gptq or distill")
     if (flash is not None) != (bits == "auto"):
         raise UsageError("--bits auto and --flash SIZE go together", "both; or --bits 5.0, an average; or neither")
 
@@ -267,14 +269,19 @@ def _as_json(output: Path, model: QuantModel, method: str, rows: Mapping[str, Ro
     }
 
 
+def _with_bits(model: QuantModel, bits: int) -> list[str]:
+    return [name for name, matrix in model.matrices().items() if matrix.bits == bits]
+
+
 def _tell(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row], target: Target) -> None:
     say(
         f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {model.bits_a_weight:.2f} bits a weight"
     )
-    matrices = model.matrices()
-    eights = [name for name, matrix in matrices.items() if matrix.bits == 8]
-    if model.has_four_bits and 0 < len(eights) < len(matrices):
-        say(f"8 bits have {', '.join(eights)}; 4 bits the others")
+    most, *others = sorted(model.bits_used, key=lambda bits: -len(_with_bits(model, bits)))
+    for bits in sorted(others, reverse=True):
+        say(f"{bits} bits have {', '.join(_with_bits(model, bits))}")
+    if others:
+        say(f"{most} bits have the others")
     for line in table(rows, target):
         say(line)
     say(f"next: llgen check {output}")

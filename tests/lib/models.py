@@ -54,6 +54,14 @@ def four_bits_everywhere() -> QuantModel:
     return assemble(folded, "q4", "q8", {name: to_bits(values, 4) for name, values in folded.matrices.items()})
 
 
+def of_many_forms(checkpoint: Checkpoint, kv: str = "q8", *, embedding: int = 8) -> QuantModel:
+    """A model rounded to nearest, each kind of matrix in another number of bits."""
+    folded = fold(lower(checkpoint))
+    bits = {"embedding": embedding, "classifier": 8, "wqkv": 5, "wo": 6, "w13": 4, "w2": 8}
+    rounded = {name: to_bits(values, bits[name.partition(".")[0]]) for name, values in folded.matrices.items()}
+    return assemble(folded, "q4", kv, rounded)
+
+
 _SENTENCES = [
     "Once upon a time there was a little fox who lived by the old mill.",
     "The fox asked: “Where is my red ball?” and ran down to the river, 12 times!",

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from generated import write_files
-from models import ODD, random_checkpoint
+from models import ODD, of_many_forms, random_checkpoint
 
 from llgen.codegen.kernels import KernelSet
 from llgen.codegen.machine import compile_flags
 from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix
 from llgen.codegen.numerics import quantize_vector
-from llgen.codegen.pack import nibble_blocks, quad_blocks
-from llgen.codegen.pipeline import generate, quantized
+from llgen.codegen.pack import packed_weights
+from llgen.codegen.pipeline import generate
 from llgen.codegen.runner import command
 from llgen.codegen.sizes import round_up
 from llgen.codegen.toolchain import NUMERIC_FLAGS, Artifact, run_tool, zig_cc, zig_environment
@@ -30,7 +30,7 @@ BLOCK = 15  # positions: each width of tile has a turn
 WIDEST = 1100  # columns: more than are summed up before rows that share a word are taken apart
 SHORT = 256  # columns: as many as three sums hold of the four rows of a word
 
-# Reads products as [4 bits?, blocks, columns, bytes of weights] and arrays, and writes the results.
+# Reads products as [bits, blocks, columns, bytes of weights] and arrays, and writes the results.
 READER = """
 #include "odd_forward.c"
 #include <stdio.h>
@@ -51,9 +51,9 @@ int main(void)
         size_t blocks = (size_t)head[1], columns = (size_t)head[2], rows = blocks * BLOCK_ROWS;
         if (!take(weights, (size_t)head[3]) || !take(scales, rows * 2) || !take(x, columns * 4))
             return 1;
-        if (head[0] && !take(multipliers, rows * ((columns + 31) / 32)))
+        if (head[0] < 8 && !take(multipliers, rows * ((columns + 31) / 32)))
             return 1;
-        matrix w = { weights, scales, head[0] ? multipliers : NULL };
+        matrix w = { weights, scales, head[0] < 8 ? multipliers : NULL, (uint32_t)head[0] };
 %(product)s        fwrite(out, 4, rows, stdout);
     }
     return 0;
@@ -79,9 +79,9 @@ A_BLOCK = """
 
 
 def compiled(target: Target, folder: Path, prefill: int, widest: int) -> tuple[KernelSet, list[str]]:
-    """The harness around a model of 4 bits; returns the kernels and the command that starts it."""
+    """The harness around a model of all forms; returns the kernels and the command that starts it."""
     config = replace(ODD, hidden_dim=widest)
-    generation = generate(quantized(random_checkpoint(config), "q4", "q8"), target, prefill=prefill)
+    generation = generate(of_many_forms(random_checkpoint(config)), target, prefill=prefill)
     write_files(generation, folder)
     (folder / "harness.c").write_text(
         READER % {"widest": widest, "prefill": prefill, "product": ONE_POSITION if prefill == 1 else A_BLOCK}
@@ -107,12 +107,12 @@ def vectors(generator: np.random.Generator, columns: int) -> list[np.ndarray]:
 
 
 def matrices(generator: np.random.Generator, rows: int, columns: int) -> list[IntMatrix]:
-    """Random ones of 8 and 4 bits, and those whose sums are the largest."""
+    """Random ones of all forms, and those whose sums are the largest."""
     scales = (generator.uniform(0.5, 2.0, rows) / 1024).astype(np.float32).view(np.uint32)
     scales = (scales & np.uint32(0xFFFF0000)).view(np.float32)
     groups = (rows, -(-columns // GROUP))
     found = []
-    for bits in (8, 4):
+    for bits in LEVELS:
         low, high = LEVELS[bits]
         some = generator.integers(0, MAX_MULTIPLIER, groups, endpoint=True).astype(np.uint8)
         most = np.full(groups, MAX_MULTIPLIER, np.uint8)
@@ -122,7 +122,7 @@ def matrices(generator: np.random.Generator, rows: int, columns: int) -> list[In
             (np.full((rows, columns), low), most),
             (np.full((rows, columns), high), most),
         ]:
-            found.append(IntMatrix(integers.astype(np.int8), scales, multipliers if bits == 4 else None))
+            found.append(IntMatrix(bits, integers.astype(np.int8), scales, multipliers if bits < 8 else None))
     return found
 
 
@@ -131,13 +131,13 @@ def packed(matrix: IntMatrix, x: np.ndarray, kernels: KernelSet) -> bytes:
     rows, columns = matrix.shape
     block = kernels.block_rows(True)
     padding = round_up(rows, block) - rows
-    weights = (quad_blocks if matrix.multipliers is None else nibble_blocks)(matrix.integers, kernels).tobytes()
+    weights = packed_weights(matrix.integers, matrix.bits, kernels)
     scales = np.pad((matrix.scales.view(np.uint32) >> 16).astype(np.uint16), (0, padding)).tobytes()
     multipliers = b""
     if matrix.multipliers is not None:
         own = np.pad(matrix.multipliers, ((0, padding), (0, 0)))
         multipliers = own.reshape(-1, block, own.shape[1]).transpose(0, 2, 1).tobytes()
-    head = struct.pack("<4i", matrix.bits == 4, (rows + padding) // block, columns, len(weights))
+    head = struct.pack("<4i", matrix.bits, (rows + padding) // block, columns, len(weights))
     return head + weights + scales + x.astype("<f4").tobytes() + multipliers
 
 

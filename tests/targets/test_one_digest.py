@@ -1,10 +1,11 @@
 """One model, one digest, on every target: the promise that all others rest on."""
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 from generated import write_files
-from models import four_bits_everywhere
+from models import ODD, four_bits_everywhere, of_many_forms, random_checkpoint
 
 from llgen.codegen.build import build_cached, expected_trace
 from llgen.codegen.checkpoint import load_checkpoint
@@ -33,6 +34,13 @@ def test_odd_sizes(name, scheme, kv, odd, runnable):
 def test_four_bits_everywhere(name, runnable):
     model = four_bits_everywhere()
     assert model.embedding.bits == 4
+    assert run_selftest(build_cached(model, runnable(name)).artifact, 12) == expected_trace(model, 12)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_weights_of_4_5_6_and_8_bits(name, runnable):
+    model = of_many_forms(random_checkpoint(replace(ODD, tied=True), name="forms"), embedding=5)
+    assert model.bits_used == {4, 5, 6, 8}
     assert run_selftest(build_cached(model, runnable(name)).artifact, 12) == expected_trace(model, 12)
 
 

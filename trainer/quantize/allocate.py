@@ -1,8 +1,8 @@
-"""Which matrices get 8 bits and which 4, under a budget of flash or of bits a weight.
+"""How many bits each matrix gets, under a budget of flash or of bits a weight.
 
-What a matrix suffers is measured: the divergence from the float32 model when it alone has 4 bits. The sum over
+What a matrix suffers is measured: the divergence from the float32 model when it alone has so few bits. The sum over
 matrices stands for their common effect, as in HAWQ-V2 (Dong et al., 2020, arXiv:1911.03852); which choice has the
-least sum is a knapsack problem.
+least sum is a knapsack problem, with one of several things to be taken of each kind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -89,41 +90,49 @@ class BitsBudget:
         )
 
 
+Variant = tuple[str, int]
+"""A matrix by its name, in so many bits."""
+
+
 def within(
     budget: Budget,
-    eights: QuantModel,
-    fours: QuantModel,
-    sensitivity: Callable[[Mapping[str, IntMatrix]], Mapping[str, float]],
-) -> set[str]:
-    """The matrices that are to be those of `fours`, the others those of `eights`, so that the budget is kept.
+    models: Mapping[int, QuantModel],
+    sensitivity: Callable[[Mapping[Variant, IntMatrix]], Mapping[Variant, float]],
+) -> dict[str, int]:
+    """Bits for every matrix, so that the budget is kept; `models` are the whole model in 8 bits, and in fewer.
 
-    `sensitivity` is asked for what each of some matrices of `fours` costs. Raises LlgenError (does not fit) when
-    `fours` as a whole exceeds the budget.
+    `sensitivity` is asked for what some matrices in fewer bits cost. Raises LlgenError (does not fit) when even the
+    fewest bits exceed the budget.
     """
-    excess = budget.excess(eights)
-    large, small = budget.sizes(eights), budget.sizes(fours)
-    savings = {name: large[name] - small[name] for name in small if large[name] > small[name]}
-    if excess > sum(savings.values()):
-        raise budget.refusal(fours)
-    if excess <= 0:
-        return set()
-    candidates = {name: matrix for name, matrix in fours.integer_matrices().items() if name in savings}
-    return allocate(sensitivity(candidates), savings, excess)
+    whole = models[8]
+    sizes = {bits: budget.sizes(model) for bits, model in models.items()}
+    variants = {
+        (name, bits): matrix
+        for bits, model in models.items()
+        for name, matrix in model.integer_matrices().items()
+        if sizes[bits][name] < sizes[8][name]
+    }
+    savings = {(name, bits): sizes[8][name] - sizes[bits][name] for name, bits in variants}
+    excess = budget.excess(whole)
+    if excess > _most(savings):
+        raise budget.refusal(models[min(models)])
+    chosen = dict.fromkeys(whole.matrices(), 8)
+    return chosen if excess <= 0 else chosen | allocate(sensitivity(variants), savings, excess)
 
 
 def sensitivities(
     model: FoldedLlama,
     exact: Matrices,
     eights: Mapping[str, IntMatrix],
-    fours: Mapping[str, IntMatrix],
+    variants: Mapping[Variant, IntMatrix],
     batches: Sequence[Tensor],
     told: Callable[[int], None] = lambda matrices: None,
-) -> dict[str, float]:
-    """Nats a token that the model loses when one matrix goes from 8 bits to 4, for every matrix in `fours`."""
+) -> dict[Variant, float]:
+    """Nats a token that the model loses when one matrix goes from 8 bits to fewer, for all of `variants`."""
     whole = FoldedLlama(model.config, model.final_gain, whole=True, whole_cache=False, context=model.context)
     base = {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in eights.items()}
     tokens = [batch[:, : model.context] for batch in batches]
-    result: dict[str, float] = {}
+    result: dict[Variant, float] = {}
     with torch.inference_mode():
         wanted = [model(each, exact) for each in tokens]
 
@@ -135,39 +144,55 @@ def sensitivities(
             return sum(losses) / len(losses)
 
         before = loss(base)
-        for name, matrix in fours.items():
+        for (name, bits), matrix in variants.items():
             after = loss({**base, name: torch.from_numpy(matrix.dequantized().copy())})
-            result[name] = max(after - before, 0.0)
+            result[name, bits] = max(after - before, 0.0)
             told(len(result))
     return result
 
 
-def allocate(sensitivity: Mapping[str, float], savings: Mapping[str, int], excess: int) -> set[str]:
-    """The matrices that get 4 bits: at least `excess` is saved, at the least sum of sensitivities.
+def allocate(losses: Mapping[Variant, float], savings: Mapping[Variant, int], excess: int) -> dict[str, int]:
+    """Bits of the matrices that get fewer than 8: at least `excess` is saved, at the least sum of losses.
 
     Dynamic programming over what is saved, in units so small that a matrix loses next to nothing by being counted in
-    whole ones. Raises ValueError when all of them together save too little.
+    whole ones. Raises ValueError when the most that can be saved is too little.
     """
-    if excess > sum(savings.values()):
-        raise ValueError(f"{sum(savings.values())} can be saved, not {excess}")
-    names = sorted(savings)
+    if excess > _most(savings):
+        raise ValueError(f"{_most(savings)} can be saved, not {excess}")
+    names = sorted({name for name, _ in savings})
     unit = max(1, max(excess, 0) // _UNITS)
     needed = -(-max(excess, 0) // unit)
-    # best[s]: the least sum of those considered so far that save s units or more; chosen[i][s]: whether with i or not.
+    # best[s]: the least sum of those considered so far that save s units or more; chosen[i][s]: bits of the i-th then.
     best = np.full(needed + 1, np.inf)
     best[0] = 0.0
-    chosen = np.zeros((len(names), needed + 1), bool)
+    chosen = np.full((len(names), needed + 1), 8)
     for index, name in enumerate(names):
-        before = np.maximum(np.arange(needed + 1) - savings[name] // unit, 0)
-        with_it = best[before] + sensitivity[name]
-        chosen[index] = with_it < best
-        best = np.where(chosen[index], with_it, best)
+        without = best
+        for bits in sorted(bits for other, bits in savings if other == name):
+            with_it = without[_rest(needed, savings[name, bits] // unit)] + losses[name, bits]
+            chosen[index] = np.where(with_it < best, bits, chosen[index])
+            best = np.minimum(best, with_it)
     if not np.isfinite(best[needed]):
-        return set(names)  # only all of them save enough, and in whole units not even they
-    result: set[str] = set()
+        # Only the most that all can save is enough, and in whole units not even that: what saves most comes last.
+        return {name: bits for (name, bits), _ in sorted(savings.items(), key=lambda item: item[1])}
+    result: dict[str, int] = {}
     left = needed
     for index in reversed(range(len(names))):
-        if chosen[index][left]:
-            result.add(names[index])
-            left = max(left - savings[names[index]] // unit, 0)
+        name, bits = names[index], int(chosen[index][left])
+        if bits != 8:
+            result[name] = bits
+            left = max(left - savings[name, bits] // unit, 0)
     return result
+
+
+def _rest(needed: int, units: int) -> npt.NDArray[np.intp]:
+    """What is left to be saved of 0 to `needed` units when so many are."""
+    return np.maximum(np.arange(needed + 1) - units, 0)
+
+
+def _most(savings: Mapping[Variant, int]) -> int:
+    """What is saved when every matrix has the bits that save most."""
+    most: dict[str, int] = {}
+    for (name, _), saved in savings.items():
+        most[name] = max(most.get(name, 0), saved)
+    return sum(most.values())

@@ -31,8 +31,9 @@ class Course:
         """With rates that suit the length, and a model of so many dimensions.
 
         The noise of the gradients costs in proportion to the rate, until the rate falls at the end; what is learned
-        grows with the rate and the length. As a compromise a run of 16 times the length goes at half the rate, and so
-        does one of a model 16 times as wide, whose outputs have so many more weights that move.
+        grows with the rate and the length. As a compromise a run of 16 times the length goes at half the rate. The
+        wider the model, the more weights move for each output: beside their steps, which shrink with the root of the
+        width as weights do, they may move by the root less (as in muP: Yang et al., 2022, arXiv:2203.03466).
         """
-        rate = _RATE * (_LENGTH / iterations) ** 0.25 * (_WIDTH / max(dim, _WIDTH)) ** 0.25
+        rate = _RATE * (_LENGTH / iterations) ** 0.25 * (_WIDTH / max(dim, _WIDTH)) ** 0.5
         return cls(iterations, rate=rate, scale_rate=_SCALE_SHARE * rate)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -29,31 +29,23 @@ from ..library import library
 from ..operators import Operators
 from ..schedule import learning_rate_factor
 from .course import Course
-from .floored_adam import FlooredAdam
 from .folded import FoldedLlama, Matrices
 from .imitation import Head, imitation_loss
 from .latent import Latent
+from .lessons import Lesson
 
 _WARMUP = 20
 _MOMENTS = (0.9, 0.98)
-_SHARES = {4: 1.0, 8: 7.0}
-"""Of the rate, by bits: steps of 8 bits are shorter, and weights are to go as far in both."""
+_TINY = 1e-12
+"""Of gradients that are all zero: divides by something."""
+_SHARES = {4: 1.0, 5: 1.6, 6: 2.6, 8: 7.0}
+"""Of the rate, by bits: steps of more bits are shorter, and weights are to go almost as far in them."""
 _EVALUATIONS = 10
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Interrupted(Exception):
     """Quantising was asked to stop, and has kept what it has; the message says where."""
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """Sequences that are learned from together, and whose opinion of them counts."""
-
-    tokens: Tensor
-    """[B, T]"""
-    teacher_weight: float
-    """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
 
 
 def distill(
@@ -113,7 +105,7 @@ class _Run:
         self._student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
         self._teacher.operators = self._student.operators = _fastest(start.config.head_dim)
         matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
-        self._latents = {name: Latent(matrix) for name, matrix in matrices.items()}
+        self._latents = {name: Latent(matrix, folded.matrices[name]) for name, matrix in matrices.items()}
         # A rate is how far a weight goes of a step, whatever the size of gradients: the same for all matrices.
         learned = list(self._latents.values())
         groups: list[dict[str, Any]] = []
@@ -121,7 +113,7 @@ class _Run:
             weights = [latent.weights for latent in learned if latent.bits == bits]
             groups.append({"params": weights, "peak": course.rate * share})
         groups.append({"params": [latent.growth for latent in learned], "peak": course.scale_rate})
-        self._optimizer = FlooredAdam([group for group in groups if group["params"]], _MOMENTS)
+        self._optimizer = torch.optim.Adam([group for group in groups if group["params"]], betas=_MOMENTS, eps=_TINY)
         self._generator = torch.Generator().manual_seed(course.seed)
         self.iteration = 0
         self._best_loss, self._best = math.inf, self._state()

@@ -11,6 +11,7 @@ squares, in turns, as long as the error falls.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,11 +59,11 @@ class Curvature:
 
 
 def round_with_curvature(values: npt.NDArray[np.float32], hessian: Tensor, bits: int) -> IntMatrix:
-    """A matrix [rows, columns] in 8 or 4 bits that errs little where it matters, by its H [columns, columns]."""
+    """A matrix [rows, columns] in so many bits that errs little where it matters, by its H [columns, columns]."""
     damped = hessian.clone()
     damped.diagonal().add_(_DAMPING * float(hessian.diagonal().mean()) or 1.0)
     importance = hessian.diagonal().float().numpy()
-    form = round_to_8(values) if bits == 8 else _scaled(values, importance + 1e-3 * importance.mean())
+    form = round_to_8(values) if bits == 8 else _scaled(values, bits, importance + 1e-3 * importance.mean())
     weights = torch.from_numpy(values.astype(np.float64))
     integers = _one_after_the_other(weights, _steps(form), damped, bits)
     for _ in range(_REFITS):
@@ -71,12 +72,11 @@ def round_with_curvature(values: npt.NDArray[np.float32], hessian: Tensor, bits:
         if better is None:
             break
         form = better
-    return IntMatrix(integers.numpy().astype(np.int8), form.scales, form.multipliers)
+    return replace(form, integers=integers.numpy().astype(np.int8))
 
 
-def _scaled(values: npt.NDArray[np.float32], importance: npt.NDArray[np.float32]) -> IntMatrix:
-    scales, multipliers = group_scales(values, importance)
-    return IntMatrix(np.zeros(values.shape, np.int8), scales, multipliers)
+def _scaled(values: npt.NDArray[np.float32], bits: int, importance: npt.NDArray[np.float32]) -> IntMatrix:
+    return IntMatrix(bits, np.zeros(values.shape, np.int8), *group_scales(values, bits, importance))
 
 
 def _steps(form: IntMatrix) -> Tensor:
@@ -136,14 +136,14 @@ def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tenso
     best = np.where(fitted.numpy() > 0, fitted.numpy(), before)
     scales = short_scale(best.max(axis=1) / MAX_MULTIPLIER)
     multipliers = np.clip(np.rint(best / scales[:, np.newaxis]), 1, MAX_MULTIPLIER).astype(np.uint8)
-    trial = IntMatrix(form.integers, scales, multipliers)
+    trial = replace(form, scales=scales, multipliers=multipliers)
     gains = (_error(weights, integers, trial, hessian) < _error(weights, integers, form, hessian)).numpy()
     if not gains.any():
         return None
-    return IntMatrix(
-        form.integers,
-        np.where(gains, scales, form.scales).astype(np.float32),
-        np.where(gains[:, np.newaxis], multipliers, form.multipliers),
+    return replace(
+        form,
+        scales=np.where(gains, scales, form.scales).astype(np.float32),
+        multipliers=np.where(gains[:, np.newaxis], multipliers, form.multipliers),
     )
 
 

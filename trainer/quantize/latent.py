@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, SMALLEST_SCALE, IntMatrix
+from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, SMALLEST_SCALE, IntMatrix, divided
+from llgen.codegen.numerics import Array
 
+_INCLINATION = 0.8
+"""Of the way to the exact number, or to the end of what is rounded to the same integer. Those that were hard to decide
+are so first to change; not all of the way, lest they change without a cause."""
 _UPPER = -65536
 """Keeps the upper 16 bits of 32: bfloat16 of float32."""
 
@@ -22,14 +26,17 @@ class Latent:
     instead of dividing weights, so that moving it leaves the integers as they are.
     """
 
-    def __init__(self, start: IntMatrix) -> None:
+    def __init__(self, start: IntMatrix, exact: Array) -> None:
+        """Begin with the integers of `start`, each inclined towards the number it was rounded from, [rows, columns]."""
         self.bits, self._columns = start.bits, start.shape[1]
         self._low, self._high = LEVELS[start.bits]
         self._scales = torch.from_numpy(start.scales[:, np.newaxis].copy())
         self._first = self._scales
         if start.multipliers is not None:
             self._first = self._scales * torch.from_numpy(start.multipliers.astype(np.float32))
-        self.weights = torch.from_numpy(start.integers.astype(np.float32)).requires_grad_()
+        rest = np.clip(divided(exact, start.steps()) - start.integers, -0.5, 0.5)
+        inclined = np.clip(start.integers + _INCLINATION * rest, self._low, self._high)
+        self.weights = torch.from_numpy(inclined.astype(np.float32)).requires_grad_()
         """[rows, columns]"""
         self.growth = torch.zeros_like(self._first, requires_grad=True)
         """[rows, groups]: the logarithm of a step over that of the start"""
@@ -45,9 +52,8 @@ class Latent:
         with torch.no_grad():
             integers = self.weights.clamp(self._low, self._high).round().to(torch.int8).numpy()
             scales, multipliers = self._held(self._wanted())
-        if multipliers is None:
-            return IntMatrix(integers, scales[:, 0].numpy().copy())
-        return IntMatrix(integers, scales[:, 0].numpy().copy(), multipliers.to(torch.uint8).numpy())
+        whole = None if multipliers is None else multipliers.to(torch.uint8).numpy()
+        return IntMatrix(self.bits, integers, scales[:, 0].numpy().copy(), whole)
 
     def state(self) -> dict[str, Tensor]:
         """A copy of what training changes."""
@@ -63,7 +69,7 @@ class Latent:
         return (self._first * self.growth.exp()).clamp(min=SMALLEST_SCALE)
 
     def _steps(self) -> Tensor:
-        """What one integer is worth: [rows, 1], or [rows, columns] of a 4-bit matrix."""
+        """What one integer is worth: [rows, 1], or [rows, columns] where there are groups."""
         wanted = self._wanted()
         with torch.no_grad():
             scales, multipliers = self._held(wanted)

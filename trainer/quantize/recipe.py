@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.matrix import IntMatrix, Matrix, to_bits
+from llgen.codegen.matrix import LEVELS, IntMatrix, Matrix, to_bits
 from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold, only_looked_up
 from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
@@ -20,19 +19,20 @@ from llgen.codegen.spec import lower
 from ..data import Source
 from ..files import replacing
 from ..model import Llama
-from .allocate import Budget, sensitivities, within
+from .allocate import Budget, Variant, sensitivities, within
 from .calibration import batches_of_samples, batches_of_text, spread_over
 from .course import TEACHER_WEIGHT, Course
-from .distill import Interrupted, Lesson, distill
+from .distill import Interrupted, distill
 from .folded import FoldedLlama
 from .gptq import Curvature, round_with_curvature
+from .lessons import Texts
+from .workspace import claim
 from .writing import written_texts
 
 _WRITTEN_LENGTH = 256
 _CALIBRATION_BATCHES = 32
 """For GPTQ, which gains nothing from more; of 16 documents each."""
 _SENSITIVITY_BATCHES = 8
-_MOST_HELD_OUT = 8
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,11 @@ class Recipe:
     written: int
     """Texts that the model writes itself."""
     budget: Budget | None
-    """Decides which matrices have 8 bits and which 4; None: the scheme does."""
+    """Decides how many bits each matrix has; None: the scheme does."""
     course: Course | None
     """Of distillation; None leaves it out."""
     teacher_weight: float = TEACHER_WEIGHT
     """What the float32 model's opinion of the text counts. Of what it wrote itself there is no other."""
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """Batches of tokens [B, T]."""
-
-    given: list[Tensor]
-    written: list[Tensor]
-
-    @property
-    def usual(self) -> list[Tensor]:
-        """What the model is measured on: what was given, rather than what it makes of that."""
-        return self.given or self.written
 
 
 def quantize_with_data(
@@ -91,10 +78,11 @@ def quantize_with_data(
     given = _given(folded, recipe, tell)
     if recipe.course is None:
         return _calibrated(folded, given or _written(checkpoint, recipe, None, tell), recipe, tell)
-    _claim(workspace, _key(folded, given, recipe))
-    texts = _Texts(given, _written(checkpoint, recipe, workspace / "written", tell))
+    settings = replace(recipe, calibrate=None)  # what the text says counts, not where it lies
+    claim(workspace, folded, given, repr(settings))
+    texts = Texts(given, _written(checkpoint, recipe, workspace / "written", tell))
     start = _start(folded, texts.usual, recipe, workspace / "start", tell)
-    lessons, held_out = _lessons(texts, recipe.teacher_weight)
+    lessons, held_out = texts.lessons(recipe.teacher_weight)
     course = recipe.course
     return distill(
         folded,
@@ -106,23 +94,6 @@ def quantize_with_data(
         stop=stop,
         told=lambda done, loss: told(f"distilling: {done:,} of {course.iterations:,} iterations, {loss:.4f} nats"),
     )
-
-
-def held_out_batches(batches: int) -> int:
-    """How many of the batches are held out: an eighth, but one at least, where there is more than one."""
-    return max(batches // 8, min(batches - 1, 1))
-
-
-def _claim(workspace: Path, key: str) -> None:
-    """Make the workspace that of `key`; raises LlgenError when it holds what another one began."""
-    path = workspace / "key"
-    if path.exists() and path.read_text(encoding="ascii") != key and len(list(workspace.iterdir())) > 1:
-        raise LlgenError(
-            f"'{workspace}' holds an unfinished distillation of another model or text, or with other settings",
-            "the command as it was, to go on with it; or delete the folder, or another -o",
-        )
-    workspace.mkdir(parents=True, exist_ok=True)
-    path.write_text(key, encoding="ascii")
 
 
 def _given(folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> list[Tensor]:
@@ -163,18 +134,6 @@ def _start(
     return start
 
 
-def _lessons(texts: _Texts, teacher_weight: float) -> tuple[list[Lesson], list[Lesson]]:
-    """What is learned from, and what is held out of the usual text."""
-    held_out = spread_over(texts.usual, min(_MOST_HELD_OUT, held_out_batches(len(texts.usual))))
-    taken = {id(batch) for batch in held_out}
-    lessons = [
-        (id(batch) in taken, Lesson(batch, weight))
-        for batches, weight in ((texts.given, teacher_weight), (texts.written, 1.0))
-        for batch in batches
-    ]
-    return [lesson for held, lesson in lessons if not held], [lesson for held, lesson in lessons if held]
-
-
 def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told: Callable[[str], None]) -> QuantModel:
     told("calibrating")
     calibration = spread_over(batches, _CALIBRATION_BATCHES)
@@ -193,29 +152,19 @@ def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told
 
     if recipe.budget is None:
         return rounded({name: bits_of(recipe.scheme, name) for name in folded.matrices})
-    eights = rounded(dict.fromkeys(folded.matrices, 8))
-    fours = rounded({name: 8 if name in looked_up else 4 for name in folded.matrices})
+    models = {
+        most: rounded({name: 8 if name in looked_up else most for name in folded.matrices}) for most in sorted(LEVELS)
+    }
 
-    def measured(candidates: Mapping[str, IntMatrix]) -> Mapping[str, float]:
+    def measured(variants: Mapping[Variant, IntMatrix]) -> Mapping[Variant, float]:
         return sensitivities(
             *FoldedLlama.exact(folded),
-            eights.integer_matrices(),
-            candidates,
+            models[8].integer_matrices(),
+            variants,
             spread_over(calibration, _SENSITIVITY_BATCHES),
-            lambda done: told(f"measuring what a matrix suffers: {done} of {len(candidates)}"),
+            lambda done: told(f"measuring what a matrix suffers: {done} of {len(variants)}"),
         )
 
-    chosen = within(recipe.budget, eights, fours, measured)
-    matrices = {name: (fours if name in chosen else eights).matrices()[name] for name in folded.matrices}
+    chosen = within(recipe.budget, models, measured)
+    matrices = {name: models[bits].matrices()[name] for name, bits in chosen.items()}
     return assemble(folded, recipe.scheme, recipe.kv, matrices)
-
-
-def _key(folded: FoldedModel, given: list[Tensor], recipe: Recipe) -> str:
-    """Changes when anything does that decides the result."""
-    settings = replace(recipe, calibrate=None)  # what it says counts, not where it lies
-    digest = hashlib.sha256(repr(settings).encode())
-    for name, values in folded.matrices.items():
-        digest.update(name.encode() + values.tobytes())
-    for batch in given:
-        digest.update(batch.numpy().tobytes())
-    return digest.hexdigest()

@@ -1,0 +1,51 @@
+"""What a model learns from, whose opinion of it counts, and what is held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .calibration import spread_over
+
+_MOST_HELD_OUT = 8
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Sequences that are learned from together."""
+
+    tokens: Tensor
+    """[B, T]"""
+    teacher_weight: float
+    """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Batches of tokens [B, T]: of a text that was given, and of what the model wrote itself."""
+
+    given: list[Tensor]
+    written: list[Tensor]
+
+    @property
+    def usual(self) -> list[Tensor]:
+        """What the model is measured on: what was given, rather than what it makes of that."""
+        return self.given or self.written
+
+    def lessons(self, teacher_weight: float) -> tuple[list[Lesson], list[Lesson]]:
+        """Those to learn from, and those held out of the usual text; the float32 model's opinion of the given counts
+        `teacher_weight`, and of what it wrote itself there is no other."""
+        held_out = spread_over(self.usual, min(_MOST_HELD_OUT, held_out_batches(len(self.usual))))
+        taken = {id(batch) for batch in held_out}
+        lessons = [
+            (id(batch) in taken, Lesson(batch, weight))
+            for batches, weight in ((self.given, teacher_weight), (self.written, 1.0))
+            for batch in batches
+        ]
+        return [lesson for held, lesson in lessons if not held], [lesson for held, lesson in lessons if held]
+
+
+def held_out_batches(batches: int) -> int:
+    """How many of the batches are held out: an eighth, but one at least, where there is more than one."""
+    return max(batches // 8, min(batches - 1, 1))
