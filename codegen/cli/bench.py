@@ -18,9 +18,18 @@ from llgen.codegen.errors import ExitCode, UsageError
 from llgen.codegen.quantize import SCHEMES
 from llgen.targets.schema import load_target
 
-from .options import answer, context_option, json_option, kv_option, listed, require_positions, say, spinner
-
-_PREFILL = 128
+from .options import (
+    answer,
+    context_option,
+    json_option,
+    kv_option,
+    listed,
+    prefill_option,
+    prompt_tokens,
+    require_positions,
+    say,
+    spinner,
+)
 
 
 @click.command(name="bench")
@@ -36,9 +45,7 @@ _PREFILL = 128
     "--against", default="yardstick", show_default=True, help=f"Of {','.join(RIVALS)}, with commas between; or none."
 )
 @click.option("--positions", type=click.IntRange(min=1), help="To decode, from 0 on.  [default: 200; 64 where slow]")
-@click.option(
-    "--prefill", type=click.IntRange(min=0), help=f"Tokens of the prompt; 0: none.  [default: {_PREFILL}, or what fits]"
-)
+@prefill_option
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
 @click.option(
     "--instructions/--no-instructions", "counts", default=None, help="Count them.  [default: where that is quick]"
@@ -99,7 +106,7 @@ def command(
         threads=counted,
         against=rivals,
         positions=positions,
-        prefill=min(_PREFILL, subject.context) if prefill is None else prefill,
+        prefill=prompt_tokens(prefill, subject.context),
         tunings=tunings,
         profile=profile,
         yardstick=yardstick,

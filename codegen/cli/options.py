@@ -24,6 +24,10 @@ kv_option = click.option("--kv", type=click.Choice(CACHES), help="Format of keys
 context_option = click.option(
     "--context", type=click.IntRange(min=1), help="Positions to build for.  [default: the model's]"
 )
+_PREFILL = 128
+prefill_option = click.option(
+    "--prefill", type=click.IntRange(min=0), help=f"Tokens of the prompt; 0: none.  [default: {_PREFILL}, or what fits]"
+)
 target_option = click.option(
     "--target", default="host", show_default=True, help="Target name, or a TOML file of facts."
 )
@@ -90,6 +94,11 @@ def kib(count: int) -> str:
         if count >= 10 * size:
             return f"{count:,} bytes ({count / size:.1f} {unit})"
     return f"{count:,} bytes ({count / 1024:.1f} KiB)"
+
+
+def prompt_tokens(asked: int | None, context: int) -> int:
+    """Tokens of a prompt that is measured: those asked for by `prefill_option`, else what is usual or fits."""
+    return min(_PREFILL, context) if asked is None else asked
 
 
 def require_positions(option: str, asked: int | None, room: int) -> None:

@@ -27,13 +27,13 @@ from .options import (
     json_option,
     kv_option,
     model_argument,
+    prefill_option,
+    prompt_tokens,
     require_positions,
     say,
     spinner,
     target_option,
 )
-
-_PREFILL = 128
 
 
 @click.command(name="tune")
@@ -51,9 +51,7 @@ _PREFILL = 128
     help="What is measured.  [default: time here, instructions where the target is emulated]",
 )
 @click.option("--positions", type=click.IntRange(min=1), help="To decode, from 0 on.  [default: as in `bench`]")
-@click.option(
-    "--prefill", type=click.IntRange(min=0), help=f"Tokens of the prompt; 0: none.  [default: {_PREFILL}, or what fits]"
-)
+@prefill_option
 @click.option("--rounds", type=click.IntRange(min=3), default=7, show_default=True, help="Of time.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Tune for so many.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="Try nothing new after so long.")
@@ -126,7 +124,7 @@ def _works(
 ) -> tuple[Work, ...]:
     """Decoding; and prefill, where that is other code than decoding is."""
     decode = Work("decode", positions or subject.usual_positions(timed=by == "time"))
-    asked = min(_PREFILL, subject.context) if prefill is None else prefill
+    asked = prompt_tokens(prefill, subject.context)
     blocks = positions_of_block(model, select(target.isa), target) > 1
     kind: Literal["prefill"] = "prefill"
     return (decode, *([Work(kind, asked)] if asked and blocks else []))
