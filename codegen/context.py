@@ -67,6 +67,8 @@ class FormWords:
     """Tells a matrix `w` of so many bits from one of more; empty when there is no other."""
     block_bytes: str
     """Of a block of so many columns."""
+    row_bytes: str
+    """Of a row of DIM columns."""
     group_bytes: int
     """Of a row's 32 columns."""
     middle: int
@@ -231,7 +233,7 @@ class CodegenContext:
     """There are several."""
     embedding_has_four_bits: bool
     embedding_form: FormWords | None
-    """Of a tied embedding that is unpacked."""
+    """Of a tied embedding, where that has fewer than 8 bits."""
     whole_cache: bool
     """Keys and values are whole numbers."""
     matrices: Sequence[MatrixWords]

@@ -40,6 +40,7 @@ def _form(bits: int, test: str, kernels: KernelSet) -> FormWords:
         bits=bits,
         test=test,
         block_bytes=f"(columns + 31) / 32 * {4 * bits} * BLOCK_ROWS" if upper else fours,
+        row_bytes=f"(DIM + 31) / 32 * {4 * bits}" if upper else "(DIM + FOUR_STEP - 1) / FOUR_STEP * FOUR_STEP / 2",
         group_bytes=4 * bits,
         middle=1 << (bits - 1),
         offsets=1 << upper,

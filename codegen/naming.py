@@ -107,7 +107,7 @@ def name(
         narrow_bits=listed([form.bits for form in forms if form.pairs] or [5]),
         tells_bits=len(forms) > 1,
         embedding_has_four_bits=model.embedding.bits == 4,
-        embedding_form=next((form for form in forms if form.pairs and form.bits == model.embedding.bits), None),
+        embedding_form=next((form for form in forms if form.bits == model.embedding.bits), None),
         whole_cache=model.kv == "q8",
         matrices=_matrices(packed, tells_bits=len(forms) > 1),
         weight_levels=literals.float32(numerics.WEIGHT_LEVELS),

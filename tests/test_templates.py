@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from jinja2 import meta, nodes
-from models import ODD, random_checkpoint, trained_vocabulary
+from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
 
 from llgen.codegen.context import CodegenContext, TokenizerWords
 from llgen.codegen.machine import MachineWords
@@ -76,15 +76,17 @@ def test_bare_package_names_are_never_imported():
 def test_lines_of_generated_c_are_no_longer_than_ours(target):
     """With a name of three letters; texts of a vocabulary end where C's escapes let them."""
     longest = 120
-    for scheme, cache, tied, prefill in [
-        ("f32", "f32", True, 1),
-        ("f32", "f32", False, 8),
-        ("q8", "q8", True, 1),
-        ("q4", "q8", False, 1),
-        ("q4", "q8", True, 8),
+    tied, untied = (random_checkpoint(replace(ODD, tied=tied)) for tied in (True, False))
+    for model, prefill in [
+        (quantized(tied), 1),
+        (quantized(untied), 8),
+        (quantized(tied, "q8"), 1),
+        (quantized(untied, "q4"), 1),
+        (quantized(tied, "q4"), 8),
+        (of_many_forms(tied, embedding=4), 8),
+        (of_many_forms(tied, embedding=5), 1),
+        (of_many_forms(untied), 8),
     ]:
-        config = replace(ODD, tied=tied)
-        model = quantized(random_checkpoint(config), scheme, cache)
         for trace in (False, True):
             generation = generate(model, load_target(target), prefill=prefill, trace=trace)
             for path, content in generation.files.items():
