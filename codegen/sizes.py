@@ -8,6 +8,9 @@ from .kernels import KernelSet
 from .matrix import GROUP, FloatMatrix, Matrix
 from .quantize import QuantModel, only_looked_up
 
+_UNPACKING_BYTES = 256
+"""Of the stack, for a function that unpacks weights: registers that it puts aside, and counters."""
+
 
 def round_up(count: int, multiple: int) -> int:
     """The least multiple that is not below `count`."""
@@ -31,12 +34,12 @@ def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
 
 
 def promised_stack(model: QuantModel, kernels: KernelSet) -> int:
-    """Bytes that the generated code's stack stays below: where weights are unpacked, a group of a block's besides."""
+    """Bytes that the generated code's stack stays below: where weights are unpacked, those of a group besides."""
     if model.bits_used.isdisjoint({5, 6}):
         return kernels.stack_bytes
     rows = kernels.block_rows(True)
     sums = 3 * 4 * rows  # of two positions, and of the group
-    return kernels.stack_bytes + GROUP * rows + sums
+    return kernels.stack_bytes + GROUP * rows + sums + _UNPACKING_BYTES
 
 
 def section_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from generated import write_files
-from models import ODD, random_checkpoint, trained_vocabulary
+from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
 
 from llgen.codegen.measure import measure
 from llgen.codegen.pipeline import generate, quantized
@@ -106,6 +106,18 @@ def test_vectors_that_are_put_aside_fit_the_stack_too(tmp_path, target):
     objects = compile_objects(tmp_path, generation.model_sources, load_target(target), tmp_path)
     promised = re.search(r"^#define ODD_STACK_BYTES +(\d+)", generation.files["odd.h"].decode(), re.MULTILINE)
     assert 0 < measure(objects).stack <= int(promised[1])
+
+
+@pytest.mark.parametrize("target", ["aarch64", "armv7", "riscv64", "x86_64_v3", "x86_64_avx512vnni", "cortex_m4f"])
+def test_weights_that_are_unpacked_fit_the_stack_too(tmp_path, target):
+    config = replace(ODD, tied=True, dim=192, hidden_dim=512, n_heads=6, n_kv_heads=2, head_dim=32)
+    for embedding in (4, 5):
+        model = of_many_forms(random_checkpoint(config), embedding=embedding)
+        generation = generate(model, load_target(target))
+        write_files(generation, tmp_path / str(embedding))
+        folder = tmp_path / str(embedding)
+        objects = compile_objects(folder, generation.model_sources, load_target(target), folder)
+        assert 0 < measure(objects).stack <= promised_stack(model, generation.kernels)
 
 
 def test_includes_and_globals_are_the_promised_ones(tmp_path):

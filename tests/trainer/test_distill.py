@@ -253,7 +253,7 @@ def test_a_distillation_that_only_harms_returns_its_start(
 
 
 def test_longer_courses_and_wider_models_go_in_shorter_steps() -> None:
-    short, long = Course.of(400, 64), Course.of(6400, 64)
-    assert (long.rate, long.scale_rate) == pytest.approx((short.rate / 2, short.scale_rate / 2))
+    short, long = Course.of(400, 64), Course.of(3200, 64)
+    assert (long.rate, long.scale_rate) == pytest.approx((short.rate / 4, short.scale_rate / 4))
     assert Course.of(400, 192).rate == pytest.approx(short.rate / 3**0.5)
     assert Course.of(400, 32) == short
