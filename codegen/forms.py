@@ -17,9 +17,9 @@ def group_forms(bits_used: Collection[int], kernels: KernelSet) -> list[FormWord
 
 
 def listed(bits: Sequence[int]) -> str:
-    """Such as "4, 5 or 6"."""
-    *most, last = map(str, bits)
-    return f"{', '.join(most)} or {last}" if most else last
+    """Such as "4, 5 or 6"; nothing of nothing."""
+    most, last = map(str, bits[:-1]), map(str, bits[-1:])
+    return " or ".join(filter(None, (", ".join(most), *last)))
 
 
 def _test(bits: int, used: Sequence[int]) -> str:

@@ -21,6 +21,8 @@ GROUP = 32
 """Columns that share a multiplier, of a matrix that has multipliers."""
 LEVELS = {8: (-127, 127), 6: (-32, 31), 5: (-16, 15), 4: (-8, 7)}
 """The integers that a weight of so many bits may be; -128 never occurs."""
+UNPACKED = frozenset({5, 6})
+"""Bits of matrices that kernels unpack to bytes before they multiply them."""
 MAX_MULTIPLIER = 255
 SMALLEST_SCALE = 2.0**-60
 """Of a row: products with a smaller one could be subnormal."""

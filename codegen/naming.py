@@ -13,6 +13,7 @@ from .context import CodegenContext, MatrixWords, ShapeWords, TensorWords, TileW
 from .forms import group_forms, listed
 from .kernels import KernelSet, Tile
 from .machine import compile_flags, input_bytes, machine_words, makefile_link_flags, ticks_a_second
+from .matrix import UNPACKED
 from .numerics import LANES
 from .pack import Packed
 from .plan import WORD_ROOM, MemoryPlan
@@ -98,13 +99,13 @@ def name(
         biased=kernels.biased,
         biased_each=kernels.word_rows,
         paired_rows=kernels.paired_rows,
-        looks_into_blocks=(model.classifier is None and model.embedding.bits in (5, 6, 8)) or model.kv == "q8",
+        looks_into_blocks=(model.classifier is None and model.embedding.bits in {8, *UNPACKED}) or model.kv == "q8",
         has_groups=model.has_groups,
         has_four_bits=4 in model.bits_used,
         group_forms=forms,
         group_bits=listed([form.bits for form in forms]) if forms else "4",
-        narrow_forms=[form for form in forms if form.pairs],
-        narrow_bits=listed([form.bits for form in forms if form.pairs] or [5]),
+        narrow_forms=[form for form in forms if form.bits in UNPACKED],
+        narrow_bits=listed([form.bits for form in forms if form.bits in UNPACKED]),
         tells_bits=len(forms) > 1,
         embedding_has_four_bits=model.embedding.bits == 4,
         embedding_form=next((form for form in forms if form.bits == model.embedding.bits), None),

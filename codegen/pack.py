@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .errors import LlgenError
 from .kernels import KernelSet
-from .matrix import GROUP, FloatMatrix, IntMatrix, Matrix
+from .matrix import GROUP, UNPACKED, FloatMatrix, IntMatrix, Matrix
 from .numerics import Array
 from .quantize import KINDS, QuantModel
 from .sizes import round_up
@@ -155,9 +155,9 @@ def nibble_blocks(integers: npt.NDArray[np.int8], kernels: KernelSet) -> npt.NDA
 
 def packed_weights(integers: npt.NDArray[np.int8], bits: int, kernels: KernelSet) -> bytes:
     """[rows, columns] of so many bits, in the order in which kernels read them."""
-    if bits in (4, 8):
-        return (nibble_blocks if bits == 4 else quad_blocks)(integers, kernels).tobytes()
-    return narrow_blocks(integers, bits, kernels).tobytes()
+    if bits in UNPACKED:
+        return narrow_blocks(integers, bits, kernels).tobytes()
+    return (nibble_blocks if bits == 4 else quad_blocks)(integers, kernels).tobytes()
 
 
 def _int_arrays(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .kernels import KernelSet
-from .matrix import GROUP, FloatMatrix, Matrix
+from .matrix import GROUP, UNPACKED, FloatMatrix, Matrix
 from .quantize import QuantModel, only_looked_up
 
 _UNPACKING_BYTES = 256
@@ -35,7 +35,7 @@ def matrix_sizes(model: QuantModel, kernels: KernelSet) -> dict[str, int]:
 
 def promised_stack(model: QuantModel, kernels: KernelSet) -> int:
     """Bytes that the generated code's stack stays below: where weights are unpacked, those of a group besides."""
-    if model.bits_used.isdisjoint({5, 6}):
+    if model.bits_used.isdisjoint(UNPACKED):
         return kernels.stack_bytes
     rows = kernels.block_rows(True)
     sums = 3 * 4 * rows  # of two positions, and of the group

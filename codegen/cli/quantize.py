@@ -149,12 +149,7 @@ def command(
     return ExitCode.DONE
 
 
-def _require_sense(
-    scheme: str,
-    method: str,
-    bits: str | None,
-    flash: str | None,
-) -> None:
+def _require_sense(scheme: str, method: str, bits: str | None, flash: str | None) -> None:
     """Raise UsageError for options that do not go together."""
     if bits is not None and (scheme != "q4" or method == "rtn"):
         raise UsageError("--bits chooses among 8, 6, 5 and 4 by measuring", "--scheme q4 and --method gptq or distill")

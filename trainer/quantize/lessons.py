@@ -38,12 +38,13 @@ class Texts:
         `teacher_weight`, and of what it wrote itself there is no other."""
         held_out = spread_over(self.usual, min(_MOST_HELD_OUT, held_out_batches(len(self.usual))))
         taken = {id(batch) for batch in held_out}
-        lessons = [
-            (id(batch) in taken, Lesson(batch, weight))
-            for batches, weight in ((self.given, teacher_weight), (self.written, 1.0))
-            for batch in batches
-        ]
-        return [lesson for held, lesson in lessons if not held], [lesson for held, lesson in lessons if held]
+
+        def learned(batches: list[Tensor], weight: float) -> list[Lesson]:
+            return [Lesson(batch, weight) for batch in batches if id(batch) not in taken]
+
+        usual_weight = teacher_weight if self.given else 1.0
+        lessons = [*learned(self.given, teacher_weight), *learned(self.written, 1.0)]
+        return lessons, [Lesson(batch, usual_weight) for batch in held_out]
 
 
 def held_out_batches(batches: int) -> int:

@@ -110,6 +110,8 @@ def _given(folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> 
 
 
 def _written(checkpoint: Checkpoint, recipe: Recipe, keep: Path | None, told: Callable[[str], None]) -> list[Tensor]:
+    if not recipe.written:
+        return []
     config = checkpoint.config
     parts = written_texts(
         Llama.from_checkpoint(checkpoint).eval(),
