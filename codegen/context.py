@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .machine import MachineWords
+from .rotation import Pass
 from .soft_exp import SoftExp
 
 
@@ -268,6 +269,11 @@ class CodegenContext:
     single_chunk: bool
     """No more positions than one sum of whole numbers holds, and no vectors"""
     tied: bool
+    is_rotated: bool
+    """The last gain belongs to other channels than the vectors have: those are mixed first, and again behind it."""
+    hadamard_block: int
+    """How many are mixed together"""
+    hadamard_passes: Sequence[Pass]
     has_final_gain: bool
     classifier: str
     has_tokenizer: bool

@@ -7,12 +7,14 @@ The C twin of each function stands in templates/: change both or neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Float = np.float32
 Array = npt.NDArray[np.float32]
+Real = TypeVar("Real", Array, npt.NDArray[np.float64])
 
 LANES = 8
 """Partial sums of a reduction over a vector: element i goes to lane i mod 8."""
@@ -93,6 +95,20 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
     low, high = x[..., :half], x[..., half:]
     result: Array = np.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
     return result
+
+
+def hadamard(x: Real, block: int) -> Real:
+    """The Walsh-Hadamard transform of each `block` elements of the last axis, a power of two that divides it.
+
+    Sums and differences of elements 1 apart, then 2, 4, ... (the fast transform); twice gives `block` times `x`.
+    """
+    stride, shape = 1, x.shape
+    while stride < block:
+        pairs = x.reshape(*shape[:-1], -1, 2, stride)
+        low, high = pairs[..., 0, :], pairs[..., 1, :]
+        x = np.stack([low + high, low - high], axis=-2).reshape(shape)
+        stride *= 2
+    return x
 
 
 SMALLEST_STEP = Float(2.0**-60)

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import LlgenError
+from .fold import KINDS
 from .kernels import KernelSet
 from .matrix import GROUP, UNPACKED, FloatMatrix, IntMatrix, Matrix
 from .numerics import Array
-from .quantize import KINDS, QuantModel
+from .quantize import QuantModel
 from .sizes import round_up
 
 _MAX_SUM = (1 << 31) - 1

@@ -1,14 +1,12 @@
 """Quantising: the numbers of a model as the device will hold them.
 
-In every scheme the gains of the norms and 1 / sqrt(head_dim) are multiplied into the matrix that follows, in float32.
-Scheme f32 keeps the products, and subnormals become zero; q8 and q4 round them to integers. What comes out is exactly
-what the C and the NumPy reference both compute with.
+Scheme f32 keeps the folded matrices; q8 and q4 round them to integers. What comes out is exactly what the C and the
+NumPy reference both compute with.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,15 +14,14 @@ import numpy as np
 
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
+from .fold import KINDS, FoldedModel, fold
 from .matrix import IntMatrix, Matrix, to_bits
-from .numerics import Array, Float, flush_subnormals
-from .spec import Layer, ModelSpec
+from .numerics import Array
+from .spec import ModelSpec
 from .vocabulary import Vocabulary
 
 SCHEMES = ("f32", "q8", "q4")
 CACHES = ("f32", "q8")
-KINDS = ("wqkv", "wo", "w13", "w2")
-"""The matrices of a layer."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,8 @@ class QuantModel:
     layers: tuple[QuantLayer, ...]
     final_gain: Array | None
     """[dim]; None when it is folded into a classifier of its own"""
+    hadamard_block: int
+    """Channels that `numerics.hadamard` mixes before the last gain, and again behind it; 1: none"""
     classifier: Matrix | None
     """[vocab_size, dim]"""
     rope_cos: Array
@@ -112,29 +111,6 @@ class QuantModel:
         return named if self.classifier is None else named | {"classifier": self.classifier}
 
 
-@dataclass(frozen=True)
-class FoldedModel:
-    """The float32 matrices that a scheme rounds, by the names of `QuantModel.matrices`."""
-
-    spec: ModelSpec
-    matrices: Mapping[str, Array]
-    final_gain: Array | None
-
-
-def fold(spec: ModelSpec) -> FoldedModel:
-    """Multiply gains into the matrices behind them: the gain first, then query rows by 1 / sqrt(head_dim).
-
-    This order of rounding is contract. A tied embedding is looked up too, so the last gain stays by itself.
-    """
-    matrices = {"embedding": flush_subnormals(spec.embedding)}
-    for index, layer in enumerate(spec.layers):
-        matrices |= {f"{kind}.{index}": values for kind, values in _folded(layer, spec.config).items()}
-    if spec.classifier is not None:
-        matrices["classifier"] = flush_subnormals(spec.classifier * spec.final_gain)
-        return FoldedModel(spec, matrices, None)
-    return FoldedModel(spec, matrices, flush_subnormals(spec.final_gain))
-
-
 def quantize(spec: ModelSpec, scheme: str, kv: str | None = None) -> QuantModel:
     """Turn a ModelSpec into the numbers of `scheme`, rounded to nearest; `kv` None is the scheme's usual cache.
 
@@ -142,7 +118,7 @@ def quantize(spec: ModelSpec, scheme: str, kv: str | None = None) -> QuantModel:
     """
     if scheme not in SCHEMES:
         raise UsageError(f"there is no scheme '{scheme}'", f"choose one of: {', '.join(SCHEMES)}")
-    return round_to_nearest(fold(spec), scheme, kv)
+    return round_to_nearest(fold(spec, scheme), scheme, kv)
 
 
 def round_to_nearest(folded: FoldedModel, scheme: str, kv: str | None = None) -> QuantModel:
@@ -196,7 +172,7 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         raise UsageError(f"scheme f32 keeps its keys and values in float32, not {kv}", "--scheme q8")
     return QuantModel(
         name=spec.name,
-        sha256=model_sha256(spec.config, matrices, folded.final_gain, spec.vocabulary),
+        sha256=model_sha256(spec.config, matrices, folded.final_gain, folded.hadamard_block, spec.vocabulary),
         scheme=scheme,
         kv=kv,
         config=spec.config,
@@ -204,6 +180,7 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         embedding=matrices["embedding"],
         layers=layers_of(matrices, spec.config),
         final_gain=folded.final_gain,
+        hadamard_block=folded.hadamard_block,
         classifier=matrices.get("classifier"),
         rope_cos=spec.rope_cos,
         rope_sin=spec.rope_sin,
@@ -213,10 +190,14 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
 
 
 def model_sha256(
-    config: ModelConfig, matrices: Mapping[str, Matrix], final_gain: Array | None, vocabulary: Vocabulary | None
+    config: ModelConfig,
+    matrices: Mapping[str, Matrix],
+    final_gain: Array | None,
+    hadamard_block: int,
+    vocabulary: Vocabulary | None,
 ) -> str:
     """A hash of all that decides what a model computes, its cache and context apart, and of its tokenizer."""
-    digest = hashlib.sha256(repr(config).encode())
+    digest = hashlib.sha256(repr((config, hadamard_block)).encode())
     arrays = {f"{name}.{part}": array for name in matrices for part, array in matrices[name].arrays().items()}
     if final_gain is not None:
         arrays["final_gain"] = final_gain
@@ -233,17 +214,6 @@ def layers_of(matrices: Mapping[str, Matrix], config: ModelConfig) -> tuple[Quan
     return tuple(
         QuantLayer(**{kind: matrices[f"{kind}.{index}"] for kind in KINDS}) for index in range(config.n_layers)
     )
-
-
-def _folded(layer: Layer, config: ModelConfig) -> dict[str, Array]:
-    wqkv = layer.wqkv * layer.attention_gain
-    wqkv[: config.q_dim] *= Float(1.0 / math.sqrt(config.head_dim))
-    return {
-        "wqkv": flush_subnormals(wqkv),
-        "wo": flush_subnormals(layer.wo),
-        "w13": flush_subnormals(layer.w13 * layer.ffn_gain),
-        "w2": flush_subnormals(layer.w2),
-    }
 
 
 def _errors(folded: FoldedModel, matrices: Mapping[str, Matrix]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 Rounding to nearest takes a moment and is done whenever a model is built; what calibration or training found is kept.
 Such a directory holds `config.json` (the shape, by Hugging Face's names, and under `llgen_quantization` the scheme,
-the cache and each matrix's bits), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of
+the cache, the rotation and each matrix's bits), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of
 `QuantModel.matrices` is stored as `NAME.integers` (int8), `NAME.scales` (float32) and, when it has fewer than 8 bits,
 `NAME.multipliers` (uint8).
 """
@@ -26,6 +26,7 @@ from .matrix import GROUP, LEVELS, SMALLEST_SCALE, IntMatrix, Matrix
 from .numerics import Array, flush_subnormals
 from .pipeline import quantized
 from .quantize import QuantModel, layers_of, matrix_shapes, model_sha256
+from .rotation import stream_block
 from .spec import rope_tables
 from .vocabulary import Vocabulary
 
@@ -59,6 +60,7 @@ def save_quantized(model: QuantModel, directory: Path) -> None:
         "scheme": model.scheme,
         "kv": model.kv,
         "context": model.context,
+        "hadamard_block": model.hadamard_block,
         "bits": {name: matrix.bits for name, matrix in model.matrices().items()},
         "error": dict(model.error),
     }
@@ -84,6 +86,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         arrays = load(weights.read_bytes())
         config = config_from_hf({key: value for key, value in raw.items() if key != _SECTION}, path)
         scheme, cache, context = str(facts["scheme"]), kv or str(facts["kv"]), int(facts["context"])
+        hadamard_block = int(facts.get("hadamard_block", 1))
         bits = {str(name): int(value) for name, value in facts["bits"].items()}
         error = {str(name): float(value) for name, value in facts["error"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
@@ -96,6 +99,10 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
             f"'{weights}' has an embedding of {matrices['embedding'].bits} bits and a classifier besides",
             "llgen quantize",
         )
+    if hadamard_block not in (1, stream_block(config)) or (hadamard_block > 1 and not config.tied):
+        raise LlgenError(
+            f"'{path}' mixes channels by {hadamard_block}, which does not suit {config.dim} of them", "llgen quantize"
+        )
     final_gain = _gain(arrays, config, weights)
     tokenizer = directory / "tokenizer.model"
     vocabulary = Vocabulary.from_file(tokenizer) if tokenizer.exists() else None
@@ -104,7 +111,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
     cos, sin = rope_tables(config, context)
     return QuantModel(
         name=directory.resolve().name,
-        sha256=model_sha256(config, matrices, final_gain, vocabulary),
+        sha256=model_sha256(config, matrices, final_gain, hadamard_block, vocabulary),
         scheme=scheme,
         kv=cache,
         config=config,
@@ -112,6 +119,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         embedding=matrices["embedding"],
         layers=layers_of(matrices, config),
         final_gain=final_gain,
+        hadamard_block=hadamard_block,
         classifier=matrices.get("classifier"),
         rope_cos=cos,
         rope_sin=sin,

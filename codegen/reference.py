@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .cache import Cache, FloatCache, IntCache
 from .errors import LlgenError
 from .matrix import FloatMatrix, IntMatrix, Matrix
-from .numerics import Array, Float, Quantized, quantize_vector, rms_scale, rotate, swiglu
+from .numerics import Array, Float, Quantized, hadamard, quantize_vector, rms_scale, rotate, swiglu
 from .quantize import QuantLayer, QuantModel
 
 Observer = Callable[[str, int, Array], None]
@@ -111,7 +111,11 @@ class Reference:
                 n = n * gain
             self.observer(name, layer, n)
             return matrix.product(n)
-        quantized = quantize_vector(x if gain is None else x * gain)
+        if gain is None:
+            quantized = quantize_vector(x)
+        else:
+            block = self.model.hadamard_block
+            quantized = quantize_vector(hadamard(hadamard(x, block) * gain, block))
         scaled = Quantized(quantized.integers, quantized.scale * factor)
         self.observer(name, layer, scaled.integers.astype(Float) * scaled.scale)
         return matrix.product(scaled)

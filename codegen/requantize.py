@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .quantize import FoldedModel, QuantModel
+from .fold import FoldedModel
+from .quantize import QuantModel
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,21 @@ def test_matvec_accumulates_in_ascending_order(rows, columns, seed):
             assert y[position, row].tobytes() == total.tobytes()
 
 
+@given(st.sampled_from([(16, 1), (16, 16), (48, 16), (96, 32), (64, 64)]), st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_hadamard_adds_and_subtracts_in_its_order(shape, seed, count):
+    width, block = shape
+    x = np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+    expected = x.copy()
+    for row in expected:
+        for stride in (2**power for power in range(block.bit_length() - 1)):
+            for i in range(width):
+                if i // stride % 2 == 0:
+                    row[i], row[i + stride] = row[i] + row[i + stride], row[i] - row[i + stride]
+    found = numerics.hadamard(x, block)
+    assert found.tobytes() == expected.tobytes()
+    np.testing.assert_allclose(numerics.hadamard(found, block), block * x, rtol=1e-5, atol=1e-4 * block)
+
+
 def test_subnormals_are_flushed():
     tiny = np.finfo(np.float32).tiny
     values = np.array([tiny, -tiny, tiny / 2, -1e-45, 0, 1], np.float32)

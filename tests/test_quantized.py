@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
+from models import ODD, ROTATED, of_many_forms, random_checkpoint, trained_vocabulary
 from safetensors.numpy import load_file, save_file
 
 from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
 from llgen.codegen.errors import LlgenError, UsageError
+from llgen.codegen.fold import fold
 from llgen.codegen.numerics import flush_subnormals
 from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantize import assemble, fold, round_to_nearest
+from llgen.codegen.quantize import assemble, round_to_nearest
 from llgen.codegen.quantized import is_quantized, load_quantized, read_model, save_quantized
 from llgen.codegen.reference import Reference, selftest
 from llgen.codegen.spec import lower, rope_tables
@@ -20,7 +21,7 @@ from llgen.codegen.spec import lower, rope_tables
 TIED = replace(ODD, tied=True)
 
 
-@pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("config", [ODD, TIED, ROTATED], ids=["untied", "tied", "rotated"])
 @pytest.mark.parametrize("scheme", ["q8", "q4"])
 def test_round_trip(tmp_path, config, scheme):
     model = quantized(random_checkpoint(config), scheme)
@@ -118,11 +119,30 @@ def test_an_embedding_that_is_only_looked_up_has_8_bits(tmp_path):
         load_quantized(tmp_path / "odd")
 
 
-def other_bits(folder, **bits):
+@pytest.mark.parametrize("block", [0, 2, 16, 36])
+def test_mixed_channels_are_not_taken_on_trust(tmp_path, block):
+    save_quantized(quantized(random_checkpoint(TIED), "q8"), tmp_path / "odd")
+    change_section(tmp_path / "odd", lambda section: section.update(hadamard_block=block))
+    with pytest.raises(LlgenError, match=f"mixes channels by {block}, which does not suit 36 of them"):
+        load_quantized(tmp_path / "odd")
+
+
+def test_a_classifier_of_its_own_leaves_nothing_to_mix(tmp_path):
+    save_quantized(quantized(random_checkpoint(replace(ROTATED, tied=False)), "q8"), tmp_path / "odd")
+    change_section(tmp_path / "odd", lambda section: section.update(hadamard_block=16))
+    with pytest.raises(LlgenError, match="mixes channels by 16"):
+        load_quantized(tmp_path / "odd")
+
+
+def change_section(folder, change):
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    config["llgen_quantization"]["bits"] |= bits
+    change(config["llgen_quantization"])
     path.write_text(json.dumps(config))
+
+
+def other_bits(folder, **bits):
+    change_section(folder, lambda section: section["bits"].update(bits))
 
 
 @pytest.mark.parametrize(("scheme", "bits"), [("q8", 4), ("q8", 5), ("q8", 7), ("q4", 8), ("q4", 3)])
@@ -164,7 +184,7 @@ def test_a_block_of_positions_equals_single_steps():
 
 def test_two_quantisations_of_one_model_have_different_hashes():
     """The hash names cached builds: GPTQ's integers in memory must not pass for those rounded to nearest."""
-    folded = fold(lower(random_checkpoint()))
+    folded = fold(lower(random_checkpoint()), "q8")
     nearest = round_to_nearest(folded, "q8")
     integers = nearest.embedding.integers.copy()
     integers[0, 0] ^= 1

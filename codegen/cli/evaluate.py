@@ -11,7 +11,7 @@ import click
 
 from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
 from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.quantize import fold
+from llgen.codegen.fold import fold
 from llgen.codegen.quantized import is_quantized, read_model
 from llgen.codegen.spec import lower
 
@@ -126,7 +126,7 @@ def _compare(
         raise UsageError(f"'{reference}' has another shape than '{path}'", "the float32 model it was made of")
     with spinner("comparing") as progress:
         row = compare(
-            Contender(*FoldedLlama.exact(fold(lower(exact)))),
+            Contender(*FoldedLlama.exact(fold(lower(exact), "f32"))),
             {"it": Contender.of(model)},
             model.vocabulary,
             texts,

@@ -11,9 +11,10 @@ import click
 from ..checkpoint import Checkpoint, listed_end_ids, save_checkpoint
 from ..config import ModelConfig
 from ..errors import UsageError
+from ..fold import FoldedModel, fold
 from ..formats.detect import Form, describe, detect, read_any, read_vocabulary
 from ..formats.sentencepiece_model import write_model
-from ..quantize import FoldedModel, fold, round_to_nearest
+from ..quantize import round_to_nearest
 from ..requantize import weight_errors
 from ..spec import lower
 from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
@@ -59,7 +60,7 @@ def command(
     _report_model(checkpoint, source, output)
     requantised = None
     if again:
-        folded = fold(lower(checkpoint))
+        folded = fold(lower(checkpoint), "q8")
         requantised = _requantised(folded, source)
         if data is not None:
             requantised |= _cost(folded, data, field, separator, documents)

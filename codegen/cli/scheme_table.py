@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.estimate import Estimate, estimate
-from llgen.codegen.quantize import QuantModel, fold, quantize
+from llgen.codegen.quantize import QuantModel, quantize
 from llgen.codegen.spec import lower
 from llgen.targets.schema import Target
 
@@ -37,10 +37,10 @@ def rows_of(
 
     Raises LlgenError when it holds no text.
     """
-    folded = fold(lower(checkpoint))
-    models = {"f32": ("-", quantize(folded.spec, "f32"))}
+    spec = lower(checkpoint)
+    models = {"f32": ("-", quantize(spec, "f32"))}
     for scheme in ("q8", "q4"):
-        other = ("rtn", quantize(folded.spec, scheme, result.kv))
+        other = ("rtn", quantize(spec, scheme, result.kv))
         models[scheme] = (method, result) if scheme == result.scheme else other
     costs: Mapping[str, Comparison] = {}
     if data is not None:

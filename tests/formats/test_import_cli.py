@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli import main
 from llgen.codegen.cli.evaluate import command as evaluate
-from llgen.codegen.quantize import fold, round_to_nearest
+from llgen.codegen.fold import fold
+from llgen.codegen.quantize import round_to_nearest
 from llgen.codegen.spec import lower
 from llgen.codegen.vocabulary import Piece, Vocabulary
 
@@ -244,8 +245,8 @@ def test_what_was_quantised_says_what_q8_costs_it(llgen_import: Import, files: F
     for kind, error in found["weights"].items():
         assert 0.0 < error["relative_rms"] < 0.02
         assert re.search(rf"^  {kind} +{re.escape(error['name'])} +{error['relative_rms']:.2%}$", stderr, re.MULTILINE)
-    model = round_to_nearest(fold(lower(load_checkpoint(tmp_path / "tiny"))), "q8")
-    exact = fold(lower(load_checkpoint(tmp_path / "tiny"))).matrices["embedding"]
+    model = round_to_nearest(fold(lower(load_checkpoint(tmp_path / "tiny")), "q8"), "q8")
+    exact = fold(lower(load_checkpoint(tmp_path / "tiny")), "q8").matrices["embedding"]
     moved = np.linalg.norm(model.embedding.dequantized() - exact) / np.linalg.norm(exact)
     assert found["weights"]["embedding"]["relative_rms"] == pytest.approx(moved, rel=1e-5)
     assert f"{found['bytes']:,} bytes, from a file of {files['v2'].stat().st_size:,}" in stderr

@@ -11,8 +11,9 @@ import sentencepiece
 
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.config import ModelConfig
+from llgen.codegen.fold import fold
 from llgen.codegen.matrix import to_bits
-from llgen.codegen.quantize import QuantModel, assemble, fold
+from llgen.codegen.quantize import QuantModel, assemble
 from llgen.codegen.spec import lower
 from llgen.codegen.vocabulary import Vocabulary
 
@@ -30,6 +31,9 @@ ODD = ModelConfig(
     rope_theta=5000.0,
     tied=False,
 )
+
+ROTATED = replace(ODD, dim=144, n_heads=3, n_kv_heads=1, head_dim=16, tied=True)
+"""Channels that are mixed by 16: those of its stream in nine blocks, and the values of its heads."""
 
 
 def random_checkpoint(
@@ -50,13 +54,13 @@ def random_checkpoint(
 
 def four_bits_everywhere() -> QuantModel:
     """A model whose every matrix has 4 bits, the embedding too, which is looked up as well as multiplied."""
-    folded = fold(lower(random_checkpoint(replace(ODD, tied=True), name="fours")))
+    folded = fold(lower(random_checkpoint(replace(ODD, tied=True), name="fours")), "q4")
     return assemble(folded, "q4", "q8", {name: to_bits(values, 4) for name, values in folded.matrices.items()})
 
 
 def of_many_forms(checkpoint: Checkpoint, kv: str = "q8", *, embedding: int = 8) -> QuantModel:
     """A model rounded to nearest, each kind of matrix in another number of bits."""
-    folded = fold(lower(checkpoint))
+    folded = fold(lower(checkpoint), "q4")
     bits = {"embedding": embedding, "classifier": 8, "wqkv": 5, "wo": 6, "w13": 4, "w2": 8}
     rounded = {name: to_bits(values, bits[name.partition(".")[0]]) for name, values in folded.matrices.items()}
     return assemble(folded, "q4", kv, rounded)

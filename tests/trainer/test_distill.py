@@ -13,8 +13,9 @@ from models import ODD, random_checkpoint, trained_vocabulary
 from runs import STORIES
 
 from llgen.codegen.errors import LlgenError
+from llgen.codegen.fold import FoldedModel, fold
 from llgen.codegen.matrix import LEVELS, IntMatrix, round_in_groups, round_to_8
-from llgen.codegen.quantize import FoldedModel, QuantModel, fold, round_to_nearest
+from llgen.codegen.quantize import QuantModel, round_to_nearest
 from llgen.codegen.spec import lower
 from llgen.trainer.data import Source
 from llgen.trainer.model import Cache, Llama
@@ -95,7 +96,7 @@ def test_gradients_reach_weights_within_the_levels_and_their_steps() -> None:
 
 @pytest.fixture(scope="module")
 def task() -> tuple[FoldedModel, QuantModel, list[Lesson]]:
-    folded = fold(lower(random_checkpoint(replace(ODD, tied=True))))
+    folded = fold(lower(random_checkpoint(replace(ODD, tied=True))), "q4")
     generator = torch.Generator().manual_seed(1)
     lessons = [
         Lesson(torch.randint(ODD.vocab_size, (6, length), generator=generator), weight)
@@ -231,7 +232,7 @@ def test_models_with_a_classifier_of_their_own(
     model = quantize_with_data(
         checkpoint, replace(RECIPE, scheme=scheme, budget=budget, course=course), tmp_path / "work"
     )
-    nearest = round_to_8(fold(lower(checkpoint)).matrices["embedding"])
+    nearest = round_to_8(fold(lower(checkpoint), scheme).matrices["embedding"])
     if course is None:  # no vector is multiplied with it, so that there is nothing better
         assert model.integer_matrices()["embedding"].integers.tobytes() == nearest.integers.tobytes()
     assert model.classifier is not None and model.embedding.bits == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,18 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from models import ODD, random_checkpoint
+from models import ODD, ROTATED, random_checkpoint
 from runs import STORIES, tiny_config
 
+from llgen.codegen import numerics
 from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.evaluate import command as evaluate
 from llgen.codegen.cli.quantize import command as quantize
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.errors import ExitCode, LlgenError, UsageError
+from llgen.codegen.fold import fold
 from llgen.codegen.matrix import LEVELS, to_bits
 from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantize import fold
 from llgen.codegen.quantized import load_quantized
 from llgen.codegen.reference import Reference
 from llgen.codegen.spec import lower
@@ -33,8 +35,9 @@ from llgen.trainer.export import export_run
 from llgen.trainer.quantize.allocate import allocate
 from llgen.trainer.quantize.calibration import batches_of_text
 from llgen.trainer.quantize.compare import Contender, compare
-from llgen.trainer.quantize.folded import FoldedLlama, rounded
+from llgen.trainer.quantize.folded import FoldedLlama, hadamard, rounded
 from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
+from llgen.trainer.quantize.smoothing import smoothed
 from llgen.trainer.run import train
 
 TIED = ModelConfig(**{**ODD.__dict__, "tied": True, "n_layers": 2})
@@ -60,7 +63,7 @@ def call(command: click.Command, *arguments: object) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("config", [ODD, TIED, ROTATED], ids=["untied", "tied", "rotated"])
 @pytest.mark.parametrize(("scheme", "kv"), [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")])
 def test_the_twin_computes_what_the_reference_does(config: ModelConfig, scheme: str, kv: str) -> None:
     """Within float error, but for a number here and there that rounds the other way."""
@@ -73,6 +76,46 @@ def test_the_twin_computes_what_the_reference_does(config: ModelConfig, scheme: 
     difference = np.abs(found - expected) / spread
     assert np.median(difference) < (1e-6 if scheme == "f32" else 2e-3)
     assert difference.max() < (1e-5 if scheme == "f32" else 4e-2)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_rotating_and_smoothing_leave_the_function(tied: bool) -> None:
+    config = replace(ROTATED, tied=tied, n_layers=2)
+    spec = lower(random_checkpoint(config))
+    tokens = torch.randint(config.vocab_size, (3, 20), generator=torch.Generator().manual_seed(1))
+    rotated = fold(spec, "q8")
+    even = smoothed(rotated, [tokens])
+    assert not np.array_equal(rotated.matrices["w2.1"], even.matrices["w2.1"])
+    twin, matrices = FoldedLlama.exact(fold(spec, "f32"))
+    expected = twin(tokens, matrices)
+    for folded in (rotated, even):
+        twin, matrices = FoldedLlama.exact(folded)
+        torch.testing.assert_close(twin(tokens, matrices), expected, rtol=0.0, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_smoothing_makes_hidden_channels_more_alike() -> None:
+    """By the fourth root; a channel that says nothing stays as it is, and divides nothing by zero."""
+    checkpoint = random_checkpoint()
+    tensors = {name: values.copy() for name, values in checkpoint.tensors.items()}
+    tensors["model.layers.0.mlp.up_proj.weight"][3] *= 1000.0
+    tensors["model.layers.0.mlp.up_proj.weight"][4] = 0.0
+    folded = fold(lower(replace(checkpoint, tensors=tensors)), "q8")
+    even = smoothed(folded, [torch.arange(60).reshape(3, 20)])
+    up = slice(ODD.hidden_dim, None)
+    smaller = [(folded.matrices["w13.0"][up][row] / even.matrices["w13.0"][up][row]).mean() for row in (3, 7)]
+    assert 2.0 < smaller[0] / smaller[1] < 1000.0**0.5
+    assert np.isfinite(even.matrices["w2.0"]).all()
+
+
+def test_hadamard_is_that_of_the_contract_and_its_own_gradient() -> None:
+    x = torch.randn(3, 48, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    y = hadamard(x, 16)
+    assert y.detach().numpy().tobytes() == numerics.hadamard(x.detach().numpy(), 16).tobytes()
+    weights = torch.arange(48.0)
+    (y * weights).sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, hadamard(weights, 16).expand(3, 48))
+    assert hadamard(x, 1) is x or torch.equal(hadamard(x, 1), x)
 
 
 def test_rounding_passes_gradients_on() -> None:
@@ -101,7 +144,7 @@ def test_gptq_errs_less_on_its_inputs_than_rounding_to_nearest(bits: int) -> Non
 
 
 def test_curvature_weighs_inputs_by_what_the_loss_feels(model_directory: Path) -> None:
-    folded = fold(lower(load_checkpoint(model_directory)))
+    folded = fold(lower(load_checkpoint(model_directory)), "q8")
     model, matrices = FoldedLlama.exact(folded)
     assert folded.spec.vocabulary is not None
     batches = batches_of_text(STORIES[:8], folded.spec.vocabulary, 32, 8)
@@ -115,7 +158,7 @@ def test_curvature_weighs_inputs_by_what_the_loss_feels(model_directory: Path) -
 
 
 def test_a_model_compared_with_itself_loses_nothing(model_directory: Path) -> None:
-    folded = fold(lower(load_checkpoint(model_directory)))
+    folded = fold(lower(load_checkpoint(model_directory)), "q8")
     reference = Contender(*FoldedLlama.exact(folded))
     assert folded.spec.vocabulary is not None
     row = compare(reference, {"it": reference}, folded.spec.vocabulary, STORIES, 20)["it"]

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from llgen.codegen.errors import LlgenError
+from llgen.codegen.fold import FoldedModel
 from llgen.codegen.matrix import IntMatrix
-from llgen.codegen.quantize import FoldedModel, QuantModel, assemble
+from llgen.codegen.quantize import QuantModel, assemble
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..device import short_products
@@ -101,8 +102,7 @@ class _Run:
             for those in (lessons, held_out)
         )
         self._teacher, self._exact = FoldedLlama.exact(folded)
-        gain = None if start.final_gain is None else torch.from_numpy(start.final_gain.copy())
-        self._student = FoldedLlama(start.config, gain, whole=True, whole_cache=start.kv == "q8", context=start.context)
+        self._student, _ = FoldedLlama.of(start)
         self._teacher.operators = self._student.operators = _fastest(start.config.head_dim)
         matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
         self._latents = {name: Latent(matrix, folded.matrices[name]) for name, matrix in matrices.items()}

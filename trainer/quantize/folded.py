@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llgen.codegen.config import ModelConfig
+from llgen.codegen.fold import FoldedModel
 from llgen.codegen.numerics import SMALLEST_STEP
-from llgen.codegen.quantize import FoldedModel, QuantModel
+from llgen.codegen.quantize import QuantModel
 
 from ..model import rope_tables
 from ..operators import Operators, rotate
@@ -35,13 +36,18 @@ class FoldedLlama:
         self,
         config: ModelConfig,
         final_gain: Tensor | None,
+        hadamard_block: int,
         *,
         whole: bool,
         whole_cache: bool,
         context: int | None = None,
     ) -> None:
-        """`whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too."""
-        self.config, self.final_gain, self.whole, self.whole_cache = config, final_gain, whole, whole_cache
+        """`final_gain` and `hadamard_block` as in QuantModel.
+
+        `whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too.
+        """
+        self.config, self.final_gain, self.hadamard_block = config, final_gain, hadamard_block
+        self.whole, self.whole_cache = whole, whole_cache
         self.context = context or config.max_seq_len
         self.operators = Operators()
         self._cos, self._sin = rope_tables(config)
@@ -51,14 +57,16 @@ class FoldedLlama:
     def of(cls, model: QuantModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
         """The twin of a quantised model, and the numbers that its integers stand for."""
         gain = None if model.final_gain is None else torch.from_numpy(model.final_gain.copy())
-        twin = cls(model.config, gain, whole=model.is_integer, whole_cache=model.kv == "q8", context=model.context)
+        cache, context = model.kv == "q8", model.context
+        twin = cls(model.config, gain, model.hadamard_block, whole=model.is_integer, whole_cache=cache, context=context)
         return twin, {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in model.matrices().items()}
 
     @classmethod
     def exact(cls, folded: FoldedModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
         """The float32 model, folded."""
         gain = None if folded.final_gain is None else torch.from_numpy(folded.final_gain.copy())
-        twin = cls(folded.spec.config, gain, whole=False, whole_cache=False, context=folded.spec.context)
+        spec = folded.spec
+        twin = cls(spec.config, gain, folded.hadamard_block, whole=False, whole_cache=False, context=spec.context)
         return twin, {name: torch.from_numpy(values.copy()) for name, values in folded.matrices.items()}
 
     def __call__(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> Tensor:
@@ -77,7 +85,7 @@ class FoldedLlama:
             x = x + self._product(f"w2.{layer}", self.operators.swiglu(gate, up), matrices, observe)
         n = self._norm(x)
         if self.final_gain is not None:
-            n = n * self.final_gain
+            n = hadamard(hadamard(n, self.hadamard_block) * self.final_gain, self.hadamard_block)
         return self._as_multiplied(n), "classifier" if "classifier" in matrices else "embedding"
 
     def _norm(self, x: Tensor) -> Tensor:
@@ -108,6 +116,38 @@ def _multiplied(name: str, x: Tensor, matrices: Matrices, observe: Observer | No
     if observe is not None:
         observe(name, x, y)
     return y
+
+
+class _Hadamard(torch.autograd.Function):
+    """Of a symmetric matrix, so that gradients go the same way."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, block: int) -> Tensor:
+        context.block = block
+        return _transformed(x, block)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _transformed(gradients[0], context.block), None
+
+
+def hadamard(x: Tensor, block: int) -> Tensor:
+    """As `numerics.hadamard`."""
+    if block == 1:
+        return x
+    result: Tensor = _Hadamard.apply(x, block)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _transformed(x: Tensor, block: int) -> Tensor:
+    source, other, stride = x.contiguous(), torch.empty_like(x), 1
+    while stride < block:
+        low, high = source.view(-1, 2, stride).unbind(1)
+        sums, differences = other.view(-1, 2, stride).unbind(1)
+        torch.add(low, high, out=sums)
+        torch.sub(low, high, out=differences)
+        source, other, stride = other, torch.empty_like(x) if stride == 1 else source, 2 * stride
+    return source
 
 
 class _Rounded(torch.autograd.Function):

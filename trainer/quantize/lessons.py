@@ -9,6 +9,8 @@ from torch import Tensor
 from .calibration import spread_over
 
 _MOST_HELD_OUT = 8
+_CALIBRATION_BATCHES = 32
+"""GPTQ gains nothing from more, of 16 documents each."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Texts:
     def usual(self) -> list[Tensor]:
         """What the model is measured on: what was given, rather than what it makes of that."""
         return self.given or self.written
+
+    def calibration(self) -> list[Tensor]:
+        """Those that decide how the model is rounded before it learns."""
+        return spread_over(self.usual, _CALIBRATION_BATCHES)
 
     def lessons(self, teacher_weight: float) -> tuple[list[Lesson], list[Lesson]]:
         """Those to learn from, and those held out of the usual text; the float32 model's opinion of the given counts

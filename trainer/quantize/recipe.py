@@ -11,8 +11,9 @@ from torch import Tensor
 
 from llgen.codegen.checkpoint import Checkpoint
 from llgen.codegen.errors import LlgenError
+from llgen.codegen.fold import FoldedModel, fold
 from llgen.codegen.matrix import LEVELS, IntMatrix, Matrix, to_bits
-from llgen.codegen.quantize import FoldedModel, QuantModel, assemble, bits_of, fold, only_looked_up
+from llgen.codegen.quantize import QuantModel, assemble, bits_of, only_looked_up
 from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
 
@@ -26,12 +27,11 @@ from .distill import Interrupted, distill
 from .folded import FoldedLlama
 from .gptq import Curvature, round_with_curvature
 from .lessons import Texts
+from .smoothing import smoothed
 from .workspace import claim
 from .writing import written_texts
 
 _WRITTEN_LENGTH = 256
-_CALIBRATION_BATCHES = 32
-"""For GPTQ, which gains nothing from more; of 16 documents each."""
 _SENSITIVITY_BATCHES = 8
 
 
@@ -74,14 +74,18 @@ def quantize_with_data(
             raise Interrupted("stopped while preparing")
         told(what)
 
-    folded = fold(lower(checkpoint))
+    folded = fold(lower(checkpoint), recipe.scheme)
     given = _given(folded, recipe, tell)
     if recipe.course is None:
-        return _calibrated(folded, given or _written(checkpoint, recipe, None, tell), recipe, tell)
+        texts = Texts(given, [] if given else _written(checkpoint, recipe, None, tell))
+        calibration = texts.calibration()
+        return _calibrated(smoothed(folded, calibration), calibration, recipe, tell)
     settings = replace(recipe, calibrate=None)  # what the text says counts, not where it lies
     claim(workspace, folded, given, repr(settings))
     texts = Texts(given, _written(checkpoint, recipe, workspace / "written", tell))
-    start = _start(folded, texts.usual, recipe, workspace / "start", tell)
+    calibration = texts.calibration()
+    folded = smoothed(folded, calibration)
+    start = _start(folded, calibration, recipe, workspace / "start", tell)
     lessons, held_out = texts.lessons(recipe.teacher_weight)
     course = recipe.course
     return distill(
@@ -125,20 +129,21 @@ def _written(checkpoint: Checkpoint, recipe: Recipe, keep: Path | None, told: Ca
 
 
 def _start(
-    folded: FoldedModel, batches: list[Tensor], recipe: Recipe, kept: Path, told: Callable[[str], None]
+    folded: FoldedModel, calibration: list[Tensor], recipe: Recipe, kept: Path, told: Callable[[str], None]
 ) -> QuantModel:
     """What distillation begins with: made now, or kept from before it was interrupted."""
     if kept.exists():
         return load_quantized(kept)
-    start = _calibrated(folded, batches, recipe, told)
+    start = _calibrated(folded, calibration, recipe, told)
     with replacing(kept) as unnamed:
         save_quantized(start, unnamed)
     return start
 
 
-def _calibrated(folded: FoldedModel, batches: list[Tensor], recipe: Recipe, told: Callable[[str], None]) -> QuantModel:
+def _calibrated(
+    folded: FoldedModel, calibration: list[Tensor], recipe: Recipe, told: Callable[[str], None]
+) -> QuantModel:
     told("calibrating")
-    calibration = spread_over(batches, _CALIBRATION_BATCHES)
     curvature = Curvature(*FoldedLlama.exact(folded), calibration)
     looked_up = only_looked_up(folded.matrices)
 

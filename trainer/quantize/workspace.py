@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from llgen.codegen.errors import LlgenError
-from llgen.codegen.quantize import FoldedModel
+from llgen.codegen.fold import FoldedModel
 
 _NAME = "key"
 
