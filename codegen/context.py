@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .butterflies import Pass
 from .machine import MachineWords
-from .rotation import Pass
 from .soft_exp import SoftExp
 
 
@@ -269,11 +269,11 @@ class CodegenContext:
     single_chunk: bool
     """No more positions than one sum of whole numbers holds, and no vectors"""
     tied: bool
-    is_rotated: bool
-    """The last gain belongs to other channels than the vectors have: those are mixed first, and again behind it."""
-    hadamard_block: int
+    gain_is_mixed: bool
+    """Before the last gain and behind it the channels of the vector are mixed, for it belongs to those of the model."""
+    gain_block: int
     """How many are mixed together"""
-    hadamard_passes: Sequence[Pass]
+    gain_passes: Sequence[Pass]
     has_final_gain: bool
     classifier: str
     has_tokenizer: bool

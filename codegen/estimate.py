@@ -16,7 +16,7 @@ from .kernels import select
 from .matrix import GROUP, FloatMatrix, IntMatrix, Matrix
 from .plan import plan
 from .quantize import QuantModel, bits_of, layers_of, matrix_shapes, usual_cache
-from .rotation import stream_block
+from .rotation import gain_block
 from .tokenizer_tables import tabulate
 from .vocabulary import Vocabulary
 
@@ -58,7 +58,7 @@ def blank_model(config: ModelConfig, scheme: str, vocabulary: Vocabulary | None)
         embedding=matrices["embedding"],
         layers=layers_of(matrices, config),
         final_gain=np.broadcast_to(np.float32(0.0), config.dim) if config.tied else None,
-        hadamard_block=stream_block(config) if config.tied and scheme != "f32" else 1,
+        gain_block=gain_block(config, scheme),
         classifier=matrices.get("classifier"),
         rope_cos=nothing,
         rope_sin=nothing,

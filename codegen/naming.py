@@ -8,6 +8,7 @@ from dataclasses import replace
 from llgen.targets.schema import Target
 
 from . import __version__, literals, numerics
+from .butterflies import passes_of
 from .constants import buffer_offsets, private_constants, public_constants, state_members
 from .context import CodegenContext, MatrixWords, ShapeWords, TensorWords, TileWords, TokenizerWords
 from .fold import KINDS
@@ -19,7 +20,6 @@ from .numerics import LANES
 from .pack import Packed
 from .plan import WORD_ROOM, MemoryPlan
 from .quantize import QuantModel
-from .rotation import passes_of
 from .sampler import WEIGHT_BITS
 from .sizes import promised_stack
 from .soft_exp import soft_exp
@@ -140,9 +140,9 @@ def name(
         scales_by_floats=model.kv == "q8" or memory.block is not None,
         single_chunk=kernels.lanes == 1 and model.context <= numerics.CHUNK,
         tied=model.classifier is None,
-        is_rotated=model.hadamard_block > 1,
-        hadamard_block=model.hadamard_block,
-        hadamard_passes=passes_of(model.hadamard_block),
+        gain_is_mixed=model.gain_block > 1,
+        gain_block=model.gain_block,
+        gain_passes=passes_of(model.gain_block),
         has_final_gain=model.final_gain is not None,
         classifier="embedding" if model.classifier is None else "classifier",
         has_tokenizer=tables is not None,

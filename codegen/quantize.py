@@ -15,12 +15,12 @@ import numpy as np
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
 from .fold import KINDS, FoldedModel, fold
+from .fold import SCHEMES as SCHEMES
 from .matrix import IntMatrix, Matrix, to_bits
 from .numerics import Array
 from .spec import ModelSpec
 from .vocabulary import Vocabulary
 
-SCHEMES = ("f32", "q8", "q4")
 CACHES = ("f32", "q8")
 
 
@@ -51,8 +51,8 @@ class QuantModel:
     layers: tuple[QuantLayer, ...]
     final_gain: Array | None
     """[dim]; None when it is folded into a classifier of its own"""
-    hadamard_block: int
-    """Channels that `numerics.hadamard` mixes before the last gain, and again behind it; 1: none"""
+    gain_block: int
+    """How many channels `numerics.hadamard` mixes before the last gain, and again behind it; 1: none"""
     classifier: Matrix | None
     """[vocab_size, dim]"""
     rope_cos: Array
@@ -116,15 +116,13 @@ def quantize(spec: ModelSpec, scheme: str, kv: str | None = None) -> QuantModel:
 
     Raises UsageError for a scheme or cache that does not exist.
     """
-    if scheme not in SCHEMES:
-        raise UsageError(f"there is no scheme '{scheme}'", f"choose one of: {', '.join(SCHEMES)}")
-    return round_to_nearest(fold(spec, scheme), scheme, kv)
+    return round_to_nearest(fold(spec, scheme), kv)
 
 
-def round_to_nearest(folded: FoldedModel, scheme: str, kv: str | None = None) -> QuantModel:
+def round_to_nearest(folded: FoldedModel, kv: str | None = None) -> QuantModel:
     """As `quantize`, of matrices that are folded already."""
-    rounded = {name: to_bits(values, bits_of(scheme, name)) for name, values in folded.matrices.items()}
-    return assemble(folded, scheme, kv, rounded)
+    rounded = {name: to_bits(values, bits_of(folded.scheme, name)) for name, values in folded.matrices.items()}
+    return assemble(folded, kv, rounded)
 
 
 def matrix_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
@@ -159,12 +157,12 @@ def usual_cache(scheme: str) -> str:
     return "f32" if scheme == "f32" else "q8"
 
 
-def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping[str, Matrix]) -> QuantModel:
+def assemble(folded: FoldedModel, kv: str | None, matrices: Mapping[str, Matrix]) -> QuantModel:
     """A QuantModel of matrices that somebody quantised.
 
     Raises UsageError for a cache that does not exist, or that the scheme does not go with.
     """
-    spec = folded.spec
+    spec, scheme = folded.spec, folded.scheme
     kv = kv or usual_cache(scheme)
     if kv not in CACHES:
         raise UsageError(f"there is no cache '{kv}'", f"choose one of: {', '.join(CACHES)}")
@@ -172,7 +170,7 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         raise UsageError(f"scheme f32 keeps its keys and values in float32, not {kv}", "--scheme q8")
     return QuantModel(
         name=spec.name,
-        sha256=model_sha256(spec.config, matrices, folded.final_gain, folded.hadamard_block, spec.vocabulary),
+        sha256=model_sha256(spec.config, matrices, folded.final_gain, folded.gain_block, spec.vocabulary),
         scheme=scheme,
         kv=kv,
         config=spec.config,
@@ -180,7 +178,7 @@ def assemble(folded: FoldedModel, scheme: str, kv: str | None, matrices: Mapping
         embedding=matrices["embedding"],
         layers=layers_of(matrices, spec.config),
         final_gain=folded.final_gain,
-        hadamard_block=folded.hadamard_block,
+        gain_block=folded.gain_block,
         classifier=matrices.get("classifier"),
         rope_cos=spec.rope_cos,
         rope_sin=spec.rope_sin,
@@ -193,11 +191,13 @@ def model_sha256(
     config: ModelConfig,
     matrices: Mapping[str, Matrix],
     final_gain: Array | None,
-    hadamard_block: int,
+    gain_block: int,
     vocabulary: Vocabulary | None,
 ) -> str:
     """A hash of all that decides what a model computes, its cache and context apart, and of its tokenizer."""
-    digest = hashlib.sha256(repr((config, hadamard_block)).encode())
+    digest = hashlib.sha256(repr(config).encode())
+    if gain_block > 1:
+        digest.update(f"gain_block {gain_block}".encode())
     arrays = {f"{name}.{part}": array for name in matrices for part, array in matrices[name].arrays().items()}
     if final_gain is not None:
         arrays["final_gain"] = final_gain

@@ -26,7 +26,6 @@ from .matrix import GROUP, LEVELS, SMALLEST_SCALE, IntMatrix, Matrix
 from .numerics import Array, flush_subnormals
 from .pipeline import quantized
 from .quantize import QuantModel, layers_of, matrix_shapes, model_sha256
-from .rotation import stream_block
 from .spec import rope_tables
 from .vocabulary import Vocabulary
 
@@ -60,7 +59,7 @@ def save_quantized(model: QuantModel, directory: Path) -> None:
         "scheme": model.scheme,
         "kv": model.kv,
         "context": model.context,
-        "hadamard_block": model.hadamard_block,
+        "gain_block": model.gain_block,
         "bits": {name: matrix.bits for name, matrix in model.matrices().items()},
         "error": dict(model.error),
     }
@@ -86,7 +85,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         arrays = load(weights.read_bytes())
         config = config_from_hf({key: value for key, value in raw.items() if key != _SECTION}, path)
         scheme, cache, context = str(facts["scheme"]), kv or str(facts["kv"]), int(facts["context"])
-        hadamard_block = int(facts.get("hadamard_block", 1))
+        gain_block = int(facts.get("gain_block", 1))
         bits = {str(name): int(value) for name, value in facts["bits"].items()}
         error = {str(name): float(value) for name, value in facts["error"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
@@ -99,9 +98,9 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
             f"'{weights}' has an embedding of {matrices['embedding'].bits} bits and a classifier besides",
             "llgen quantize",
         )
-    if hadamard_block not in (1, stream_block(config)) or (hadamard_block > 1 and not config.tied):
+    if not _mixes(gain_block, config):
         raise LlgenError(
-            f"'{path}' mixes channels by {hadamard_block}, which does not suit {config.dim} of them", "llgen quantize"
+            f"'{path}' mixes channels by {gain_block}, which does not suit {config.dim} of them", "llgen quantize"
         )
     final_gain = _gain(arrays, config, weights)
     tokenizer = directory / "tokenizer.model"
@@ -111,7 +110,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
     cos, sin = rope_tables(config, context)
     return QuantModel(
         name=directory.resolve().name,
-        sha256=model_sha256(config, matrices, final_gain, hadamard_block, vocabulary),
+        sha256=model_sha256(config, matrices, final_gain, gain_block, vocabulary),
         scheme=scheme,
         kv=cache,
         config=config,
@@ -119,7 +118,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         embedding=matrices["embedding"],
         layers=layers_of(matrices, config),
         final_gain=final_gain,
-        hadamard_block=hadamard_block,
+        gain_block=gain_block,
         classifier=matrices.get("classifier"),
         rope_cos=cos,
         rope_sin=sin,
@@ -168,6 +167,11 @@ def _gain(arrays: dict[str, npt.NDArray[Any]], config: ModelConfig, path: Path) 
     if config.tied and not (gain is not None and _is(gain, (config.dim,), "float32") and np.isfinite(gain).all()):
         raise LlgenError(f"'{path}' has no sound final_gain of {config.dim} numbers", "llgen quantize makes it anew")
     return None if gain is None else flush_subnormals(gain)
+
+
+def _mixes(block: int, config: ModelConfig) -> bool:
+    """Whether there is such a transform of the last vector: a power of two, and a gain that stands by itself."""
+    return block == 1 or (config.tied and block > 1 and block & (block - 1) == 0 and config.dim % block == 0)
 
 
 def _is(array: npt.NDArray[Any], shape: tuple[int, ...], kind: str) -> bool:

@@ -114,7 +114,7 @@ class Reference:
         if gain is None:
             quantized = quantize_vector(x)
         else:
-            block = self.model.hadamard_block
+            block = self.model.gain_block
             quantized = quantize_vector(hadamard(hadamard(x, block) * gain, block))
         scaled = Quantized(quantized.integers, quantized.scale * factor)
         self.observer(name, layer, scaled.integers.astype(Float) * scaled.scale)

@@ -1,7 +1,7 @@
 """What it costs to quantise weights that were rounded before: how far q8 moves them.
 
 A format like Q8_0 has a scale for some tens of numbers, llgen's q8 one for each row. So numbers that are whole steps of
-theirs fall between steps of ours, and are rounded for a second time.
+theirs fall between steps of ours, all the more when channels are mixed, and are rounded for a second time.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 from generated import Library, write_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import ODD, ROTATED, four_bits_everywhere, of_many_forms, random_checkpoint
+from models import MIXED, ODD, four_bits_everywhere, of_many_forms, random_checkpoint
 
 from llgen.codegen.blocking import MOST_POSITIONS, positions_of_block
 from llgen.codegen.errors import LlgenError, UsageError
@@ -32,7 +32,7 @@ WHOLE = ODD.__class__(**{**ODD.__dict__, "dim": 96, "head_dim": 16, "tied": True
 MODELS = {"odd": ODD, "whole": WHOLE}
 NUMBERS = [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")]
 TARGETS = ["generic", "x86_64", "x86_64_v3", "x86_64_vnni", "x86_64_avx512vnni"]
-MIXED = quantized(random_checkpoint(ROTATED, name="mixed"), "q8")
+BY_16, BY_256 = (quantized(random_checkpoint(replace(MIXED, dim=dim), name="mixed"), "q8") for dim in (144, 256))
 FORMS = of_many_forms(random_checkpoint(replace(ODD, tied=True), name="forms"), embedding=6)
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(ODD.max_seq_len)]
 
@@ -73,8 +73,10 @@ def test_any_division_of_a_prompt_gives_the_bits_of_stepping(stepped, pieces):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("model", [four_bits_everywhere(), FORMS, MIXED], ids=["4", "4, 5, 6 and 8", "rotated"])
-def test_few_bits_in_blocks(name, model, tmp_path):
+@pytest.mark.parametrize(
+    "model", [four_bits_everywhere(), FORMS, BY_16, BY_256], ids=["4", "4, 5, 6 and 8", "mixed by 16", "mixed by 256"]
+)
+def test_other_forms_in_blocks(name, model, tmp_path):
     target = load_target(name)
     if missing_emulator(target):
         pytest.skip(missing_emulator(target))
@@ -171,7 +173,7 @@ def test_every_kernel_set_can_be_asked_for_a_block(isa, scheme, kv):
 
 
 @pytest.mark.parametrize("isa", ["serial", "soft", "soft_rv32"])
-@pytest.mark.parametrize("config", [ODD, ROTATED], ids=["odd", "rotated"])
+@pytest.mark.parametrize("config", [ODD, MIXED], ids=["odd", "mixed"])
 @pytest.mark.parametrize(("scheme", "kv"), NUMBERS)
 def test_kernels_of_bare_machines_in_blocks(isa, config, scheme, kv, tmp_path):
     target = load_target("generic").model_copy(update={"isa": (isa,)})

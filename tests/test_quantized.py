@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import ODD, ROTATED, of_many_forms, random_checkpoint, trained_vocabulary
+from models import MIXED, ODD, of_many_forms, random_checkpoint, trained_vocabulary
 from safetensors.numpy import load_file, save_file
 
 from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
@@ -13,7 +13,7 @@ from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.fold import fold
 from llgen.codegen.numerics import flush_subnormals
 from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantize import assemble, round_to_nearest
+from llgen.codegen.quantize import assemble, quantize, round_to_nearest
 from llgen.codegen.quantized import is_quantized, load_quantized, read_model, save_quantized
 from llgen.codegen.reference import Reference, selftest
 from llgen.codegen.spec import lower, rope_tables
@@ -21,7 +21,7 @@ from llgen.codegen.spec import lower, rope_tables
 TIED = replace(ODD, tied=True)
 
 
-@pytest.mark.parametrize("config", [ODD, TIED, ROTATED], ids=["untied", "tied", "rotated"])
+@pytest.mark.parametrize("config", [ODD, TIED, MIXED], ids=["untied", "tied", "mixed"])
 @pytest.mark.parametrize("scheme", ["q8", "q4"])
 def test_round_trip(tmp_path, config, scheme):
     model = quantized(random_checkpoint(config), scheme)
@@ -119,17 +119,17 @@ def test_an_embedding_that_is_only_looked_up_has_8_bits(tmp_path):
         load_quantized(tmp_path / "odd")
 
 
-@pytest.mark.parametrize("block", [0, 2, 16, 36])
+@pytest.mark.parametrize("block", [-2, 0, 3, 8, 36])
 def test_mixed_channels_are_not_taken_on_trust(tmp_path, block):
     save_quantized(quantized(random_checkpoint(TIED), "q8"), tmp_path / "odd")
-    change_section(tmp_path / "odd", lambda section: section.update(hadamard_block=block))
+    change_section(tmp_path / "odd", lambda section: section.update(gain_block=block))
     with pytest.raises(LlgenError, match=f"mixes channels by {block}, which does not suit 36 of them"):
         load_quantized(tmp_path / "odd")
 
 
 def test_a_classifier_of_its_own_leaves_nothing_to_mix(tmp_path):
-    save_quantized(quantized(random_checkpoint(replace(ROTATED, tied=False)), "q8"), tmp_path / "odd")
-    change_section(tmp_path / "odd", lambda section: section.update(hadamard_block=16))
+    save_quantized(quantized(random_checkpoint(replace(MIXED, tied=False)), "q8"), tmp_path / "odd")
+    change_section(tmp_path / "odd", lambda section: section.update(gain_block=16))
     with pytest.raises(LlgenError, match="mixes channels by 16"):
         load_quantized(tmp_path / "odd")
 
@@ -184,14 +184,15 @@ def test_a_block_of_positions_equals_single_steps():
 
 def test_two_quantisations_of_one_model_have_different_hashes():
     """The hash names cached builds: GPTQ's integers in memory must not pass for those rounded to nearest."""
-    folded = fold(lower(random_checkpoint()), "q8")
-    nearest = round_to_nearest(folded, "q8")
+    spec = lower(random_checkpoint())
+    folded = fold(spec, "q8")
+    nearest = round_to_nearest(folded)
     integers = nearest.embedding.integers.copy()
     integers[0, 0] ^= 1
     matrices = nearest.matrices() | {"embedding": replace(nearest.embedding, integers=integers)}
-    assert assemble(folded, "q8", None, nearest.matrices()).sha256 == nearest.sha256
-    assert assemble(folded, "q8", None, matrices).sha256 != nearest.sha256
-    assert round_to_nearest(folded, "q4").sha256 != nearest.sha256 != round_to_nearest(folded, "f32").sha256
+    assert assemble(folded, None, nearest.matrices()).sha256 == nearest.sha256
+    assert assemble(folded, None, matrices).sha256 != nearest.sha256
+    assert len({quantize(spec, scheme).sha256 for scheme in ("f32", "q8", "q4")}) == 3
 
 
 @pytest.mark.parametrize("config", [ODD, TIED], ids=["untied", "tied"])

@@ -4,72 +4,67 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from models import ODD, ROTATED, random_checkpoint
+from models import MIXED, ODD, random_checkpoint
 
+from llgen.codegen.butterflies import passes_of
+from llgen.codegen.errors import UsageError
 from llgen.codegen.fold import fold
 from llgen.codegen.pipeline import quantized
 from llgen.codegen.quantize import round_to_nearest
 from llgen.codegen.reference import Reference
-from llgen.codegen.rotation import passes_of, stream_block
+from llgen.codegen.rotation import gain_block, stream_block
 from llgen.codegen.spec import lower
 
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(30)]
 
 
 @pytest.mark.parametrize(
-    ("dim", "block"), [(36, 1), (64, 1), (112, 1), (128, 128), (136, 1), (144, 16), (192, 64), (288, 32), (768, 256)]
+    ("dim", "tied", "block"),
+    [(36, True, 1), (64, True, 1), (64, False, 64), (128, True, 128), (136, True, 1), (192, True, 64), (288, True, 32)],
 )
-def test_blocks_are_the_largest_powers_of_two(dim, block):
-    assert stream_block(replace(ODD, dim=dim)) == block
+def test_blocks_are_the_largest_powers_of_two(dim, tied, block):
+    """Of 16 and more; a narrow model whose embedding is its classifier keeps its stream as it is."""
+    config = replace(ODD, dim=dim, tied=tied)
+    assert stream_block(config) == block
+    assert gain_block(config, "q8") == (block if tied else 1)
+    assert gain_block(config, "f32") == 1
 
 
-def test_narrow_models_are_left_alone():
-    plain, whole = (fold(lower(random_checkpoint(replace(ODD, dim=64, head_dim=32))), each) for each in ("f32", "q8"))
-    assert all(whole.matrices[name].tobytes() == values.tobytes() for name, values in plain.matrices.items())
+def test_float32_keeps_its_channels():
+    spec = lower(random_checkpoint(MIXED))
+    plain, whole = fold(spec, "f32"), fold(spec, "q8")
+    assert plain.matrices["embedding"].tobytes() == spec.embedding.tobytes()
+    assert all(np.abs(whole.matrices[name] - values).max() > 0.01 for name, values in plain.matrices.items())
+    with pytest.raises(UsageError, match="no scheme 'q9'"):
+        fold(spec, "q9")
 
 
 @pytest.mark.parametrize("block", [1, 16, 32, 64, 128, 512])
 def test_passes_do_every_step_once(block):
     strides = [each.stride << step for each in passes_of(block) for step in range(each.count.bit_length() - 1)]
     assert strides == [1 << step for step in range(block.bit_length() - 1)]
+    assert [each.source for each in passes_of(block)] == ["from", "to", "to", "to"][: len(passes_of(block))]
 
 
-def test_the_scale_of_a_block_is_part_of_the_gain():
-    checkpoint = random_checkpoint(ROTATED)
-    plain, rotated = (fold(lower(checkpoint), scheme) for scheme in ("f32", "q8"))
-    assert (plain.hadamard_block, rotated.hadamard_block) == (1, 16)
-    assert (rotated.final_gain * 16).tobytes() == plain.final_gain.tobytes()
-    untied = fold(lower(random_checkpoint(replace(ROTATED, tied=False))), "q8")
-    assert (untied.hadamard_block, untied.final_gain) == (1, None)  # all of it is in the classifier
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_lengths_stay(tied):
-    spec = lower(random_checkpoint(replace(ROTATED, tied=tied)))
-    plain, rotated = (fold(spec, scheme).matrices for scheme in ("f32", "q8"))
-    assert plain.keys() == rotated.keys()
-    for name in plain:
-        kind = name.partition(".")[0]
-        axis = 0 if kind in ("wo", "w2") else 1  # that of the residual stream
-        lengths = [np.linalg.norm(matrices[name].astype(np.float64), axis=axis) for matrices in (plain, rotated)]
-        if kind == "wo":  # its columns are mixed, too
-            lengths = [np.linalg.norm(each) for each in lengths]
-        if kind == "wqkv":  # and the rows of values
-            lengths = [each[: ROTATED.q_dim + ROTATED.kv_dim] for each in lengths]
-        np.testing.assert_allclose(lengths[0], lengths[1], rtol=1e-5)
-        assert np.abs(plain[name] - rotated[name]).max() > 0.01
+def test_the_size_of_a_block_is_part_of_the_gain():
+    checkpoint = random_checkpoint(MIXED)
+    plain, whole = (fold(lower(checkpoint), scheme) for scheme in ("f32", "q8"))
+    assert (plain.gain_block, whole.gain_block) == (1, 32)
+    assert (whole.final_gain * 32).tobytes() == plain.final_gain.tobytes()
+    untied = fold(lower(random_checkpoint(replace(MIXED, tied=False))), "q8")
+    assert (untied.gain_block, untied.final_gain) == (1, None)  # all of it is in the classifier
 
 
 def test_a_channel_that_stands_out_costs_less():
     """It takes most of the steps of every vector, when it is not mixed with others."""
-    checkpoint = random_checkpoint(ROTATED)
+    checkpoint = random_checkpoint(MIXED)
     tensors = {name: values.copy() for name, values in checkpoint.tensors.items()}
     tensors["model.embed_tokens.weight"][:, 5] *= 40.0
     tensors["model.norm.weight"][5] /= 40.0
     checkpoint = replace(checkpoint, tensors=tensors)
     exact = Reference(quantized(checkpoint)).feed(TOKENS)
-    rotated = quantized(checkpoint, "q8")
-    plain = round_to_nearest(fold(lower(checkpoint), "f32"), "q8")
-    assert (rotated.hadamard_block, plain.hadamard_block) == (16, 1)
-    error, plain_error = (np.square(Reference(model).feed(TOKENS) - exact).mean() for model in (rotated, plain))
+    whole = quantized(checkpoint, "q8")
+    plain = round_to_nearest(replace(fold(lower(checkpoint), "f32"), scheme="q8"))
+    assert (whole.gain_block, plain.gain_block) == (32, 1)
+    error, plain_error = (np.square(Reference(model).feed(TOKENS) - exact).mean() for model in (whole, plain))
     assert error < 0.5 * plain_error

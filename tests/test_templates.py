@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 import pytest
 from jinja2 import meta, nodes
-from models import ODD, ROTATED, of_many_forms, random_checkpoint, trained_vocabulary
+from models import MIXED, ODD, of_many_forms, random_checkpoint, trained_vocabulary
 
 from llgen.codegen.context import CodegenContext, TokenizerWords
 from llgen.codegen.machine import MachineWords
@@ -82,8 +82,8 @@ def test_lines_of_generated_c_are_no_longer_than_ours(target):
         (quantized(untied), 8),
         (quantized(tied, "q8"), 1),
         (quantized(untied, "q4"), 1),
-        (quantized(random_checkpoint(ROTATED), "q8"), 1),
-        (quantized(random_checkpoint(ROTATED), "q8"), 8),
+        (quantized(random_checkpoint(MIXED), "q8"), 1),
+        (quantized(random_checkpoint(MIXED), "q8"), 8),
         (quantized(tied, "q4"), 8),
         (of_many_forms(tied, embedding=4), 8),
         (of_many_forms(tied, embedding=5), 1),

@@ -83,7 +83,7 @@ def _require_measurable(checkpoint: Checkpoint, source: Path, quantised: bool) -
 
 def _requantised(folded: FoldedModel, source: Path) -> dict[str, Any]:
     """Say how far q8 moves weights that were quantised before, and return it for a program."""
-    model = round_to_nearest(folded, "q8")
+    model = round_to_nearest(folded)
     errors = weight_errors(folded, model)
     size = sum(matrix.stored_bits for matrix in model.matrices().values()) // 8
     say(
@@ -107,7 +107,7 @@ def _cost(folded: FoldedModel, data: Path, field: str | None, separator: str | N
     with spinner("measuring what q8 costs") as progress:
         cost = compare(
             Contender(*FoldedLlama.exact(folded)),
-            {"q8": Contender.of(round_to_nearest(folded, "q8"))},
+            {"q8": Contender.of(round_to_nearest(folded))},
             vocabulary,
             Source(data, field, separator).documents(),
             documents,

@@ -245,7 +245,7 @@ def test_what_was_quantised_says_what_q8_costs_it(llgen_import: Import, files: F
     for kind, error in found["weights"].items():
         assert 0.0 < error["relative_rms"] < 0.02
         assert re.search(rf"^  {kind} +{re.escape(error['name'])} +{error['relative_rms']:.2%}$", stderr, re.MULTILINE)
-    model = round_to_nearest(fold(lower(load_checkpoint(tmp_path / "tiny")), "q8"), "q8")
+    model = round_to_nearest(fold(lower(load_checkpoint(tmp_path / "tiny")), "q8"))
     exact = fold(lower(load_checkpoint(tmp_path / "tiny")), "q8").matrices["embedding"]
     moved = np.linalg.norm(model.embedding.dequantized() - exact) / np.linalg.norm(exact)
     assert found["weights"]["embedding"]["relative_rms"] == pytest.approx(moved, rel=1e-5)

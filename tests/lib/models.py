@@ -32,8 +32,8 @@ ODD = ModelConfig(
     tied=False,
 )
 
-ROTATED = replace(ODD, dim=144, n_heads=3, n_kv_heads=1, head_dim=16, tied=True)
-"""Channels that are mixed by 16: those of its stream in nine blocks, and the values of its heads."""
+MIXED = replace(ODD, dim=160, n_heads=4, n_kv_heads=2, head_dim=48, tied=True)
+"""Its channels are mixed by 32, and the values of its heads by 16."""
 
 
 def random_checkpoint(
@@ -55,7 +55,7 @@ def random_checkpoint(
 def four_bits_everywhere() -> QuantModel:
     """A model whose every matrix has 4 bits, the embedding too, which is looked up as well as multiplied."""
     folded = fold(lower(random_checkpoint(replace(ODD, tied=True), name="fours")), "q4")
-    return assemble(folded, "q4", "q8", {name: to_bits(values, 4) for name, values in folded.matrices.items()})
+    return assemble(folded, "q8", {name: to_bits(values, 4) for name, values in folded.matrices.items()})
 
 
 def of_many_forms(checkpoint: Checkpoint, kv: str = "q8", *, embedding: int = 8) -> QuantModel:
@@ -63,7 +63,7 @@ def of_many_forms(checkpoint: Checkpoint, kv: str = "q8", *, embedding: int = 8)
     folded = fold(lower(checkpoint), "q4")
     bits = {"embedding": embedding, "classifier": 8, "wqkv": 5, "wo": 6, "w13": 4, "w2": 8}
     rounded = {name: to_bits(values, bits[name.partition(".")[0]]) for name, values in folded.matrices.items()}
-    return assemble(folded, "q4", kv, rounded)
+    return assemble(folded, kv, rounded)
 
 
 _SENTENCES = [

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from generated import write_files
-from models import ODD, ROTATED, four_bits_everywhere, of_many_forms, random_checkpoint
+from models import MIXED, ODD, four_bits_everywhere, of_many_forms, random_checkpoint
 
 from llgen.codegen.build import build_cached, expected_trace
 from llgen.codegen.checkpoint import load_checkpoint
@@ -30,11 +30,11 @@ def test_odd_sizes(name, scheme, kv, odd, runnable):
     assert run_selftest(build_cached(model, target).artifact, 64) == expected_trace(model, 64)
 
 
-@pytest.mark.parametrize("scheme", ["q8", "q4"])
+@pytest.mark.parametrize(("scheme", "dim", "block"), [("q8", 192, 64), ("q4", 160, 32)])
 @pytest.mark.parametrize("name", RUN)
-def test_rotated_channels(name, scheme, runnable):
-    model = quantized(random_checkpoint(ROTATED, name="rotated"), scheme)
-    assert model.hadamard_block == 16
+def test_mixed_channels(name, scheme, dim, block, runnable):
+    model = quantized(random_checkpoint(replace(MIXED, dim=dim), name="mixed"), scheme)
+    assert model.gain_block == block
     assert run_selftest(build_cached(model, runnable(name)).artifact, 12) == expected_trace(model, 12)
 
 

@@ -102,7 +102,7 @@ def task() -> tuple[FoldedModel, QuantModel, list[Lesson]]:
         Lesson(torch.randint(ODD.vocab_size, (6, length), generator=generator), weight)
         for length, weight in ((9, 0.5), (14, 0.5), (20, 1.0))
     ]
-    return folded, round_to_nearest(folded, "q4"), lessons
+    return folded, round_to_nearest(folded), lessons
 
 
 def test_a_distillation_goes_on_to_the_same_result(

@@ -152,7 +152,7 @@ class _Run:
         for name, latent in self._latents.items():
             latent.restore(self._best[name])
         rounded = {name: latent.rounded() for name, latent in self._latents.items()}
-        return assemble(self._folded, self._start.scheme, self._start.kv, rounded)
+        return assemble(self._folded, self._start.kv, rounded)
 
     def save(self, path: Path) -> None:
         """Write all that going on needs."""

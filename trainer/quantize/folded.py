@@ -36,17 +36,17 @@ class FoldedLlama:
         self,
         config: ModelConfig,
         final_gain: Tensor | None,
-        hadamard_block: int,
+        gain_block: int,
         *,
         whole: bool,
         whole_cache: bool,
         context: int | None = None,
     ) -> None:
-        """`final_gain` and `hadamard_block` as in QuantModel.
+        """`final_gain` and `gain_block` as in QuantModel.
 
         `whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too.
         """
-        self.config, self.final_gain, self.hadamard_block = config, final_gain, hadamard_block
+        self.config, self.final_gain, self.gain_block = config, final_gain, gain_block
         self.whole, self.whole_cache = whole, whole_cache
         self.context = context or config.max_seq_len
         self.operators = Operators()
@@ -58,7 +58,7 @@ class FoldedLlama:
         """The twin of a quantised model, and the numbers that its integers stand for."""
         gain = None if model.final_gain is None else torch.from_numpy(model.final_gain.copy())
         cache, context = model.kv == "q8", model.context
-        twin = cls(model.config, gain, model.hadamard_block, whole=model.is_integer, whole_cache=cache, context=context)
+        twin = cls(model.config, gain, model.gain_block, whole=model.is_integer, whole_cache=cache, context=context)
         return twin, {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in model.matrices().items()}
 
     @classmethod
@@ -66,7 +66,7 @@ class FoldedLlama:
         """The float32 model, folded."""
         gain = None if folded.final_gain is None else torch.from_numpy(folded.final_gain.copy())
         spec = folded.spec
-        twin = cls(spec.config, gain, folded.hadamard_block, whole=False, whole_cache=False, context=spec.context)
+        twin = cls(spec.config, gain, folded.gain_block, whole=False, whole_cache=False, context=spec.context)
         return twin, {name: torch.from_numpy(values.copy()) for name, values in folded.matrices.items()}
 
     def __call__(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> Tensor:
@@ -85,7 +85,7 @@ class FoldedLlama:
             x = x + self._product(f"w2.{layer}", self.operators.swiglu(gate, up), matrices, observe)
         n = self._norm(x)
         if self.final_gain is not None:
-            n = hadamard(hadamard(n, self.hadamard_block) * self.final_gain, self.hadamard_block)
+            n = hadamard(hadamard(n, self.gain_block) * self.final_gain, self.gain_block)
         return self._as_multiplied(n), "classifier" if "classifier" in matrices else "embedding"
 
     def _norm(self, x: Tensor) -> Tensor:
@@ -140,14 +140,12 @@ def hadamard(x: Tensor, block: int) -> Tensor:
 
 
 def _transformed(x: Tensor, block: int) -> Tensor:
-    source, other, stride = x.contiguous(), torch.empty_like(x), 1
+    shape, stride = x.shape, 1
     while stride < block:
-        low, high = source.view(-1, 2, stride).unbind(1)
-        sums, differences = other.view(-1, 2, stride).unbind(1)
-        torch.add(low, high, out=sums)
-        torch.sub(low, high, out=differences)
-        source, other, stride = other, torch.empty_like(x) if stride == 1 else source, 2 * stride
-    return source
+        low, high = x.reshape(-1, 2, stride).unbind(1)
+        x = torch.stack((low + high, low - high), 1)
+        stride *= 2
+    return x.reshape(shape)
 
 
 class _Rounded(torch.autograd.Function):

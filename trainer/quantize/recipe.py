@@ -17,6 +17,7 @@ from llgen.codegen.quantize import QuantModel, assemble, bits_of, only_looked_up
 from llgen.codegen.quantized import load_quantized, save_quantized
 from llgen.codegen.spec import lower
 
+from ..checkpoint import read_checkpoint, write_checkpoint
 from ..data import Source
 from ..files import replacing
 from ..model import Llama
@@ -27,12 +28,13 @@ from .distill import Interrupted, distill
 from .folded import FoldedLlama
 from .gptq import Curvature, round_with_curvature
 from .lessons import Texts
-from .smoothing import smoothed
+from .smoothing import hidden_divisors, smoothed
 from .workspace import claim
 from .writing import written_texts
 
 _WRITTEN_LENGTH = 256
 _SENSITIVITY_BATCHES = 8
+_DIVISORS = "divisors.pt"
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,11 @@ def quantize_with_data(
     if recipe.course is None:
         texts = Texts(given, [] if given else _written(checkpoint, recipe, None, tell))
         calibration = texts.calibration()
-        return _calibrated(smoothed(folded, calibration), calibration, recipe, tell)
+        return _calibrated(smoothed(folded, _divisors(folded, calibration, tell)), calibration, recipe, tell)
     settings = replace(recipe, calibrate=None)  # what the text says counts, not where it lies
     claim(workspace, folded, given, repr(settings))
     texts = Texts(given, _written(checkpoint, recipe, workspace / "written", tell))
-    calibration = texts.calibration()
-    folded = smoothed(folded, calibration)
-    start = _start(folded, calibration, recipe, workspace / "start", tell)
+    folded, start = _start(folded, texts.calibration(), recipe, workspace / "start", tell)
     lessons, held_out = texts.lessons(recipe.teacher_weight)
     course = recipe.course
     return distill(
@@ -128,16 +128,26 @@ def _written(checkpoint: Checkpoint, recipe: Recipe, keep: Path | None, told: Ca
     return batches_of_samples(parts)
 
 
+def _divisors(folded: FoldedModel, calibration: list[Tensor], told: Callable[[str], None]) -> list[Tensor]:
+    return hidden_divisors(folded, calibration, lambda done: told(f"smoothing: {done} of {len(calibration)} batches"))
+
+
 def _start(
     folded: FoldedModel, calibration: list[Tensor], recipe: Recipe, kept: Path, told: Callable[[str], None]
-) -> QuantModel:
-    """What distillation begins with: made now, or kept from before it was interrupted."""
+) -> tuple[FoldedModel, QuantModel]:
+    """The smoothed model and what distillation begins with: made now, or kept from before it was interrupted.
+
+    Divisors are kept, too, for their last digits depend on the machine.
+    """
     if kept.exists():
-        return load_quantized(kept)
+        return smoothed(folded, read_checkpoint(kept / _DIVISORS)["divisors"]), load_quantized(kept)
+    divisors = _divisors(folded, calibration, told)
+    folded = smoothed(folded, divisors)
     start = _calibrated(folded, calibration, recipe, told)
     with replacing(kept) as unnamed:
         save_quantized(start, unnamed)
-    return start
+        write_checkpoint({"divisors": divisors}, unnamed / _DIVISORS)
+    return folded, start
 
 
 def _calibrated(
@@ -155,7 +165,7 @@ def _calibrated(
                 matrices[name] = to_bits(values, bits[name])
             else:
                 matrices[name] = round_with_curvature(values, curvature[name], bits[name])
-        return assemble(folded, recipe.scheme, recipe.kv, matrices)
+        return assemble(folded, recipe.kv, matrices)
 
     if recipe.budget is None:
         return rounded({name: bits_of(recipe.scheme, name) for name in folded.matrices})
@@ -174,4 +184,4 @@ def _calibrated(
 
     chosen = within(recipe.budget, models, measured)
     matrices = {name: models[bits].matrices()[name] for name, bits in chosen.items()}
-    return assemble(folded, recipe.scheme, recipe.kv, matrices)
+    return assemble(folded, recipe.kv, matrices)

@@ -12,6 +12,8 @@ from llgen.codegen.errors import LlgenError
 from llgen.codegen.fold import FoldedModel
 
 _NAME = "key"
+_PREPARATION = "2"
+"""Goes up when what is done before the first iteration changes, for one that was begun cannot go on then."""
 
 
 def claim(workspace: Path, folded: FoldedModel, given: Sequence[Tensor], settings: str) -> None:
@@ -32,7 +34,7 @@ def claim(workspace: Path, folded: FoldedModel, given: Sequence[Tensor], setting
 
 def _key(folded: FoldedModel, given: Sequence[Tensor], settings: str) -> str:
     """Changes when anything does that decides the result."""
-    digest = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256((_PREPARATION + settings).encode())
     for name, values in folded.matrices.items():
         digest.update(name.encode() + values.tobytes())
     for batch in given:
