@@ -18,8 +18,10 @@ def group_forms(bits_used: Collection[int], kernels: KernelSet) -> list[FormWord
 
 def listed(bits: Sequence[int]) -> str:
     """Such as "4, 5 or 6"; nothing of nothing."""
-    most, last = map(str, bits[:-1]), map(str, bits[-1:])
-    return " or ".join(filter(None, (", ".join(most), *last)))
+    words = [str(each) for each in bits]
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _test(bits: int, used: Sequence[int]) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
 from .fold import KINDS, FoldedModel, fold
-from .fold import SCHEMES as SCHEMES
 from .matrix import IntMatrix, Matrix, to_bits
 from .numerics import Array
 from .spec import ModelSpec

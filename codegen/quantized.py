@@ -2,7 +2,7 @@
 
 Rounding to nearest takes a moment and is done whenever a model is built; what calibration or training found is kept.
 Such a directory holds `config.json` (the shape, by Hugging Face's names, and under `llgen_quantization` the scheme,
-the cache, the rotation and each matrix's bits), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of
+the cache, the mixing and each matrix's bits), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of
 `QuantModel.matrices` is stored as `NAME.integers` (int8), `NAME.scales` (float32) and, when it has fewer than 8 bits,
 `NAME.multipliers` (uint8).
 """

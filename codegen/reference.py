@@ -111,11 +111,10 @@ class Reference:
                 n = n * gain
             self.observer(name, layer, n)
             return matrix.product(n)
-        if gain is None:
-            quantized = quantize_vector(x)
-        else:
+        if gain is not None:
             block = self.model.gain_block
-            quantized = quantize_vector(hadamard(hadamard(x, block) * gain, block))
+            x = hadamard(hadamard(x, block) * gain, block)
+        quantized = quantize_vector(x)
         scaled = Quantized(quantized.integers, quantized.scale * factor)
         self.observer(name, layer, scaled.integers.astype(Float) * scaled.scale)
         return matrix.product(scaled)

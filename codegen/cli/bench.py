@@ -15,7 +15,7 @@ from llgen.codegen.bench.profiles import Profile
 from llgen.codegen.bench.shapes import SHAPES
 from llgen.codegen.bench.subject import Subject, subject_of_directory, subject_of_shape
 from llgen.codegen.errors import ExitCode, UsageError
-from llgen.codegen.quantize import SCHEMES
+from llgen.codegen.fold import SCHEMES
 from llgen.targets.schema import load_target
 
 from .options import (

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.extras import Extras
+from llgen.codegen.fold import SCHEMES
 from llgen.codegen.prompt import read_prompt
-from llgen.codegen.quantize import CACHES, SCHEMES, QuantModel
+from llgen.codegen.quantize import CACHES, QuantModel
 from llgen.codegen.speculation import MOST_DRAFTS
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))

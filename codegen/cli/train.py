@@ -157,7 +157,7 @@ def _tell(result: TrainResult, run: Path, model: Path) -> None:
 def _dry_run(asked: TrainConfig, target: str, as_json: bool) -> int:
     from llgen.codegen.estimate import blank_model
     from llgen.codegen.estimate import estimate as estimate_target
-    from llgen.codegen.quantize import SCHEMES
+    from llgen.codegen.fold import SCHEMES
     from llgen.codegen.vocabulary import Vocabulary
     from llgen.targets.schema import load_target
     from llgen.trainer.estimate import estimate

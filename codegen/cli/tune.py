@@ -13,8 +13,9 @@ from llgen.codegen.bench.generated import max_threads
 from llgen.codegen.bench.subject import Subject, subject_of_directory
 from llgen.codegen.blocking import positions_of_block
 from llgen.codegen.errors import ExitCode, LlgenError, UsageError
+from llgen.codegen.fold import SCHEMES
 from llgen.codegen.kernels import select
-from llgen.codegen.quantize import SCHEMES, QuantModel
+from llgen.codegen.quantize import QuantModel
 from llgen.codegen.toolchain import Artifact
 from llgen.codegen.tune.document import changes, document, trial_words
 from llgen.codegen.tune.tuner import By, Outcome, Request, tune

@@ -12,19 +12,19 @@ from ..checkpoint import Tensor
 _ROTATED = ("q_proj.weight", "k_proj.weight")
 
 
-def gain_is_mixed(name: str) -> bool:
+def is_rotated(name: str) -> bool:
     """Whether the tensor of this Hugging Face name makes queries or keys."""
     return name.endswith(_ROTATED)
 
 
 def to_half_split(name: str, tensor: Tensor, head_dim: int) -> Tensor:
     """Reorder rows [heads, pair, 2] of wq or wk to [heads, 2, pair]; give other tensors back as they are."""
-    return _swap(tensor, head_dim // 2, 2) if gain_is_mixed(name) else tensor
+    return _swap(tensor, head_dim // 2, 2) if is_rotated(name) else tensor
 
 
 def to_interleaved(name: str, tensor: Tensor, head_dim: int) -> Tensor:
     """Reorder rows [heads, 2, pair] of wq or wk to [heads, pair, 2]; give other tensors back as they are."""
-    return _swap(tensor, 2, head_dim // 2) if gain_is_mixed(name) else tensor
+    return _swap(tensor, 2, head_dim // 2) if is_rotated(name) else tensor
 
 
 def _swap(tensor: Tensor, first: int, second: int) -> Tensor:

@@ -129,9 +129,7 @@ def sensitivities(
     told: Callable[[int], None] = lambda matrices: None,
 ) -> dict[Variant, float]:
     """Nats a token that the model loses when one matrix goes from 8 bits to fewer, for all of `variants`."""
-    whole = FoldedLlama(
-        model.config, model.final_gain, model.gain_block, whole=True, whole_cache=False, context=model.context
-    )
+    whole = model.with_whole_vectors()
     base = {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in eights.items()}
     tokens = [batch[:, : model.context] for batch in batches]
     result: dict[Variant, float] = {}

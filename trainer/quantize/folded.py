@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -68,6 +69,12 @@ class FoldedLlama:
         spec = folded.spec
         twin = cls(spec.config, gain, folded.gain_block, whole=False, whole_cache=False, context=spec.context)
         return twin, {name: torch.from_numpy(values.copy()) for name, values in folded.matrices.items()}
+
+    def with_whole_vectors(self) -> FoldedLlama:
+        """The same, but that vectors are rounded before each product."""
+        twin = copy(self)
+        twin.whole = True
+        return twin
 
     def __call__(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> Tensor:
         """Logits [B, T, V] of tokens [B, T]."""

@@ -57,5 +57,6 @@ def hidden_divisors(
     for done, tokens in enumerate(batches):
         told(done)
         model.before_logits(tokens[:, :-1], matrices, observe)
-    sizes = [(total / sum(tokens[:, :-1].numel() for tokens in batches)).sqrt() for total in sums]
+    positions = sum(tokens[:, :-1].numel() for tokens in batches)
+    sizes = [(total / positions).sqrt() for total in sums]
     return [size.clamp(min=_SMALLEST * float(size.max()) or 1.0).pow(_STRENGTH).float() for size in sizes]
