@@ -102,13 +102,15 @@ def hadamard(x: Real, block: int) -> Real:
 
     Sums and differences of elements 1 apart, then 2, 4, ... (the fast transform); twice gives `block` times `x`.
     """
-    stride, shape = 1, x.shape
+    if block == 1:
+        return x
+    turned = np.ascontiguousarray(x.reshape(-1, block).T)  # so that sums are of long rows, whatever the stride
+    stride = 1
     while stride < block:
-        pairs = x.reshape(*shape[:-1], -1, 2, stride)
-        low, high = pairs[..., 0, :], pairs[..., 1, :]
-        x = np.stack([low + high, low - high], axis=-2).reshape(shape)
+        low, high = turned.reshape(-1, 2, stride, turned.shape[1]).swapaxes(0, 1)
+        turned = np.stack([low + high, low - high], axis=1).reshape(turned.shape)
         stride *= 2
-    return x
+    return np.ascontiguousarray(turned.T).reshape(x.shape)
 
 
 SMALLEST_STEP = Float(2.0**-60)

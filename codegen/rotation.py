@@ -28,6 +28,8 @@ none stands out by much: 4 bits by GPTQ would lose 0.068 nats in place of 0.074,
 take 2 % more instructions a token."""
 _SMALLEST = 16
 """Channels that are mixed together: what stands out becomes smaller by the root of it."""
+_ROWS = 64
+"""At a time, which a cache holds; all at once takes six times as long."""
 
 
 def stream_block(config: ModelConfig) -> int:
@@ -67,7 +69,10 @@ def _block(width: int) -> int:
 
 
 def _columns_mixed(values: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float64]:
-    result: npt.NDArray[np.float64] = hadamard(values, block) / np.sqrt(block)
+    if block == 1:
+        return values
+    parts = [hadamard(values[first : first + _ROWS], block) for first in range(0, len(values), _ROWS)]
+    result: npt.NDArray[np.float64] = np.concatenate(parts) / np.sqrt(block)
     return result
 
 
