@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llgen.codegen import numerics
 from llgen.codegen.config import ModelConfig
 from llgen.codegen.fold import FoldedModel
-from llgen.codegen.numerics import SMALLEST_STEP
 from llgen.codegen.quantize import QuantModel
 
 from ..model import rope_tables
@@ -53,6 +54,7 @@ class FoldedLlama:
         self.operators = Operators()
         self._cos, self._sin = rope_tables(config)
         self._no_gain = torch.ones(config.dim)
+        self._mixing = hadamard_matrix(gain_block)
 
     @classmethod
     def of(cls, model: QuantModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
@@ -92,7 +94,7 @@ class FoldedLlama:
             x = x + self._product(f"w2.{layer}", self.operators.swiglu(gate, up), matrices, observe)
         n = self._norm(x)
         if self.final_gain is not None:
-            n = hadamard(hadamard(n, self.gain_block) * self.final_gain, self.gain_block)
+            n = hadamard(hadamard(n, self._mixing) * self.final_gain, self._mixing)
         return self._as_multiplied(n), "classifier" if "classifier" in matrices else "embedding"
 
     def _norm(self, x: Tensor) -> Tensor:
@@ -125,34 +127,15 @@ def _multiplied(name: str, x: Tensor, matrices: Matrices, observe: Observer | No
     return y
 
 
-class _Hadamard(torch.autograd.Function):
-    """Of a symmetric matrix, so that gradients go the same way."""
-
-    @staticmethod
-    def forward(context: Any, x: Tensor, block: int) -> Tensor:
-        context.block = block
-        return _transformed(x, block)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _transformed(gradients[0], context.block), None
+def hadamard(x: Tensor, matrix: Tensor) -> Tensor:
+    """As `numerics.hadamard`, within float error: a product with `hadamard_matrix` is quicker than passes of sums."""
+    block = len(matrix)
+    return x if block == 1 else (x.reshape(-1, block) @ matrix).view(x.shape)
 
 
-def hadamard(x: Tensor, block: int) -> Tensor:
-    """As `numerics.hadamard`."""
-    if block == 1:
-        return x
-    result: Tensor = _Hadamard.apply(x, block)  # type: ignore[no-untyped-call]
-    return result
-
-
-def _transformed(x: Tensor, block: int) -> Tensor:
-    shape, stride = x.shape, 1
-    while stride < block:
-        low, high = x.reshape(-1, 2, stride).unbind(1)
-        x = torch.stack((low + high, low - high), 1)
-        stride *= 2
-    return x.reshape(shape)
+def hadamard_matrix(block: int) -> Tensor:
+    """[block, block], of 1 and -1."""
+    return torch.from_numpy(numerics.hadamard(np.eye(block, dtype=np.float32), block))
 
 
 class _Rounded(torch.autograd.Function):
@@ -161,7 +144,7 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: Tensor, levels: int) -> Tensor:
         largest = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
-        inverse = torch.where(largest < float(SMALLEST_STEP), 0.0, levels / largest)
+        inverse = torch.where(largest < float(numerics.SMALLEST_STEP), 0.0, levels / largest)
         return (x * inverse).round_().mul_(largest * (1.0 / levels))
 
     @staticmethod
