@@ -48,7 +48,7 @@ class FoldedLlama:
 
         `whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too.
         """
-        self.config, self.final_gain, self.gain_block = config, final_gain, gain_block
+        self.config, self.final_gain = config, final_gain
         self.whole, self.whole_cache = whole, whole_cache
         self.context = context or config.max_seq_len
         self.operators = Operators()
