@@ -116,11 +116,13 @@ _SERIAL = replace(
     int_isa="serial",
     int_lanes=4,
     int_accumulators=1,
+    stack_bytes=2048,  # a whole number that is put aside takes 8 bytes of it on a 64-bit machine
     int_tiles=_ONE_ACCUMULATOR,
     four_tiles=_ONE_ACCUMULATOR,
 )
 _SOFT = replace(
     _SERIAL,
+    stack_bytes=_SCALAR.stack_bytes,
     isa="soft",
     soft_float=True,
     int_isa="words",
