@@ -2,7 +2,8 @@
 
 An 8-bit matrix has one scale a row. One of fewer bits has, besides, one small whole number for each group of 32 columns
 of a row, by which the group's integers are multiplied before they are summed: so its sums are whole numbers too, and
-no order of summation can change them.
+no order of summation can change them. A multiplier has a sign, for there is one more integer below zero than above:
+it goes to the side where the group's largest numbers are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LEVELS = {8: (-127, 127), 6: (-32, 31), 5: (-16, 15), 4: (-8, 7)}
 """The integers that a weight of so many bits may be; -128 never occurs."""
 UNPACKED = frozenset({5, 6})
 """Bits of matrices that kernels unpack to bytes before they multiply them."""
-MAX_MULTIPLIER = 255
+MAX_MULTIPLIER = 127
 SMALLEST_SCALE = 2.0**-60
 """Of a row: products with a smaller one could be subnormal."""
 
@@ -68,7 +69,7 @@ class IntMatrix:
     integers: Int8
     scales: Array
     """[rows]; its lower 16 bits are zero, so that 16 bits hold it"""
-    multipliers: npt.NDArray[np.uint8] | None = None
+    multipliers: Int8 | None = None
     """[rows, columns / 32, rounded up] of a matrix of fewer than 8 bits, None of an 8-bit one"""
 
     def __post_init__(self) -> None:
@@ -124,7 +125,7 @@ class IntMatrix:
 Matrix = FloatMatrix | IntMatrix
 
 
-def spread(groups: npt.NDArray[np.uint8], columns: int) -> npt.NDArray[np.uint8]:
+def spread(groups: Int8, columns: int) -> Int8:
     """A number for each column from one for each group, [rows, columns]."""
     return np.repeat(groups, GROUP, axis=1)[:, :columns]
 
@@ -153,12 +154,12 @@ def round_in_groups(values: Array, bits: int) -> IntMatrix:
     return replace(form, integers=integers.astype(np.int8))
 
 
-def group_scales(values: Array, bits: int, importance: Array | None = None) -> tuple[Array, npt.NDArray[np.uint8]]:
+def group_scales(values: Array, bits: int, importance: Array | None = None) -> tuple[Array, Int8]:
     """Scales [rows] and multipliers [rows, groups] for a form of `values` [rows, columns] of fewer than 8 bits.
 
     A group's step is tried from its largest number over a little more than the levels on one side (8.5 of 4 bits) to
-    that over two thirds of them (5.5), and that of the least squared error kept, each column's error weighed by
-    `importance` [columns] when that is given. Clipping the largest number a little rounds all others better.
+    that over two thirds of them (5.5), with either sign, and that of the least squared error kept, each column's error
+    weighed by `importance` [columns] when that is given. Clipping the largest number a little rounds all others better.
     """
     rows, columns = values.shape
     groups = -(-columns // GROUP)
@@ -172,15 +173,21 @@ def group_scales(values: Array, bits: int, importance: Array | None = None) -> t
     largest = np.abs(grouped).max(axis=2)
     best = np.full((rows, groups), np.inf)
     step = np.zeros((rows, groups))
-    for divisor in np.linspace(5.5, 8.5, 25) * 2.0 ** (bits - 4):
+    divisors = np.linspace(5.5, 8.5, 25) * 2.0 ** (bits - 4)
+    for divisor in np.concatenate([divisors, -divisors]):
         trial = largest / divisor
         levels = np.clip(np.rint(divided(grouped, trial[..., np.newaxis])), *LEVELS[bits])
         error = ((levels * trial[..., np.newaxis] - grouped) ** 2 * weight).sum(axis=2)
         better = error < best
         best, step = np.where(better, error, best), np.where(better, trial, step)
-    scales = short_scale(step.max(axis=1) / MAX_MULTIPLIER)
-    multipliers = np.clip(np.rint(divided(step, scales[:, np.newaxis])), 1, MAX_MULTIPLIER)
-    return scales, multipliers.astype(np.uint8)
+    return row_form(step)
+
+
+def row_form(steps: npt.NDArray[np.float64]) -> tuple[Array, Int8]:
+    """The scales [rows] and multipliers [rows, groups] that hold the groups' `steps` [rows, groups] best."""
+    scales = short_scale(np.abs(steps).max(axis=1) / MAX_MULTIPLIER)
+    sizes = np.clip(np.rint(np.abs(steps) / scales[:, np.newaxis]), 1, MAX_MULTIPLIER)
+    return scales, np.where(steps < 0, -sizes, sizes).astype(np.int8)
 
 
 def short_scale(scales: npt.NDArray[np.float64] | Array) -> Array:

@@ -197,7 +197,7 @@ def _int_arrays(
     ]
     if multipliers:
         shape = f"[row blocks][groups of {GROUP} columns][block rows], of matrices of fewer than 8 bits"
-        tensors.append(PackedTensor(f"{kind}_multipliers", shape, "uint8_t", multipliers))
+        tensors.append(PackedTensor(f"{kind}_multipliers", shape, "int8_t", multipliers))
     return tensors, tuple(places)
 
 

@@ -4,7 +4,7 @@ Rounding to nearest takes a moment and is done whenever a model is built; what c
 Such a directory holds `config.json` (the shape, by Hugging Face's names, and under `llgen_quantization` the scheme,
 the cache, the mixing and each matrix's bits), `quantized.safetensors` and `tokenizer.model`. The matrix NAME of
 `QuantModel.matrices` is stored as `NAME.integers` (int8), `NAME.scales` (float32) and, when it has fewer than 8 bits,
-`NAME.multipliers` (uint8).
+`NAME.multipliers` (int8).
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _matrix(
         and (multipliers is None) == (bits == 8)
         and _is(integers, shape, "int8")
         and _is(scales, shape[:1], "float32")
-        and (multipliers is None or _is(multipliers, groups, "uint8"))
+        and (multipliers is None or _is(multipliers, groups, "int8"))
         and bool(((integers >= low) & (integers <= high)).all())
         and bool((np.isfinite(scales) & (scales.view(np.uint32) & np.uint32(0xFFFF) == 0)).all())
         and bool((scales >= SMALLEST_SCALE).all())

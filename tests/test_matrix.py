@@ -35,10 +35,23 @@ def test_few_bits_clip_but_little(values, bits):
     matrix = round_in_groups(values, bits)
     low, high = LEVELS[bits]
     assert matrix.integers.min() >= low and matrix.integers.max() <= high
-    inside = np.abs(values) <= high * steps_of(matrix)
-    assert (np.abs(matrix.dequantized() - values)[inside] <= 0.5001 * steps_of(matrix)[inside]).all()
+    steps = np.abs(steps_of(matrix))
+    inside = np.abs(values) <= high * steps
+    assert (np.abs(matrix.dequantized() - values)[inside] <= 0.5001 * steps[inside]).all()
     largest = np.abs(values).max(axis=1, keepdims=True)
     assert (np.abs(matrix.dequantized() - values) <= 0.5 * largest + 1e-6).all()
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6])
+def test_the_side_with_one_integer_more_is_that_of_the_largest_numbers(bits):
+    """Numbers whose largest is as many steps as there are integers below zero are held exactly, either way up."""
+    low, high = LEVELS[bits]
+    group = np.resize(np.arange(low, high + 1, dtype=np.float32), GROUP)
+    group[:2] = low, high
+    values = np.concatenate([group, -group])[np.newaxis]
+    matrix = round_in_groups(values, bits)
+    assert (np.sign(matrix.multipliers) == [[1, -1]]).all()
+    assert (matrix.integers == np.concatenate([group, group])).all()
 
 
 @given(arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
@@ -100,8 +113,8 @@ def test_the_sums_of_a_matrix_that_is_too_wide_are_refused(monkeypatch):
 
 
 def test_a_matrix_knows_its_bits():
-    matrix = IntMatrix(4, np.ones((2, 3), np.int8), np.ones(2, np.float32), np.full((2, 1), 3, np.uint8))
+    matrix = IntMatrix(4, np.ones((2, 3), np.int8), np.ones(2, np.float32), np.array([[3], [-3]], np.int8))
     assert (matrix.bits, matrix.shape) == (4, (2, 3))
-    assert matrix.widened().tolist() == [[3, 3, 3], [3, 3, 3]]
+    assert matrix.widened().tolist() == [[3, 3, 3], [-3, -3, -3]]
     product = matrix.product(Quantized(np.array([1, 2, 3]), np.array([0.5], np.float32)))
-    assert product.tolist() == [9.0, 9.0]
+    assert product.tolist() == [9.0, -9.0]

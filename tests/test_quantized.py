@@ -111,7 +111,7 @@ def test_an_embedding_that_is_only_looked_up_has_8_bits(tmp_path):
 
     def halve(arrays):
         arrays["embedding.integers"] >>= 5
-        arrays["embedding.multipliers"] = np.ones((ODD.vocab_size, 2), np.uint8)
+        arrays["embedding.multipliers"] = np.ones((ODD.vocab_size, 2), np.int8)
 
     damaged(tmp_path / "odd", halve)
     other_bits(tmp_path / "odd", embedding=4)

@@ -88,10 +88,10 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 }
 
 /* rows += group times its multipliers */
-V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const int8_t *multipliers)
 {
-    __m256i once = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)multipliers));
-    __m256i twice = _mm256_or_si256(once, _mm256_slli_epi32(once, 16));
+    __m256i once = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)multipliers));
+    __m256i twice = _mm256_blend_epi16(once, _mm256_slli_epi32(once, 16), 0xAA);
     return _mm256_add_epi32(rows, _mm256_madd_epi16(group, twice));
 }
 

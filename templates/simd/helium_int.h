@@ -37,7 +37,7 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 }
 
 /* rows += group times its multiplier */
-V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers) { return rows + group * *multipliers; }
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const int8_t *multipliers) { return rows + group * *multipliers; }
 V_INLINE void   i_store_rows(int32_t *to, i_rows rows) { *to = rows; }
 
 /* sums [I_MIX] = the products of pairs of weights and pairs of values, `next` bytes from pair to pair */

@@ -60,14 +60,13 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 }
 
 /* rows += group times its multipliers */
-V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const int8_t *multipliers)
 {
     int32x4_t low = vpaddlq_s16(group.low), high = vpaddlq_s16(group.high);
     int32x4_t sum = vcombine_s32(vpadd_s32(vget_low_s32(low), vget_high_s32(low)),
                                  vpadd_s32(vget_low_s32(high), vget_high_s32(high)));
-    uint16x8_t times = vmovl_u8(vreinterpret_u8_s32(i_four(multipliers)));
-    int32x4_t wide = vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(times)));
-    return vmlaq_s32(rows, vaddq_s32(sum, group.offset), wide);
+    int16x8_t times = vmovl_s8(vreinterpret_s8_s32(i_four(multipliers)));
+    return vmlaq_s32(rows, vaddq_s32(sum, group.offset), vmovl_s16(vget_low_s16(times)));
 }
 
 V_INLINE void i_store_rows(int32_t *to, i_rows rows) { vst1q_s32(to, rows); }

@@ -67,7 +67,7 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 }
 
 /* rows += group times its multipliers */
-V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const int8_t *multipliers)
 {
     return (i_rows){ rows.row0 + group.row0 * multipliers[0], rows.row1 + group.row1 * multipliers[1],
                      rows.row2 + group.row2 * multipliers[2], rows.row3 + group.row3 * multipliers[3] };

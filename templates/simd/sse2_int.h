@@ -68,14 +68,15 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 }
 
 /* rows += group times its multipliers; the lower halves of 64-bit products are those of signed 32-bit ones */
-V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const int8_t *multipliers)
 {
     int32_t four, sums[4];
     __builtin_memcpy(&four, multipliers, sizeof four);
     i_store(sums, group.sum);
     __m128i sum = _mm_add_epi32(_mm_loadu_si128((const __m128i *)(const void *)sums), group.offset);
-    __m128i zero = _mm_setzero_si128(), times = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero);
-    times = _mm_unpacklo_epi16(times, zero);
+    __m128i times = _mm_cvtsi32_si128(four);
+    times = _mm_unpacklo_epi8(times, times);
+    times = _mm_srai_epi32(_mm_unpacklo_epi16(times, times), 24);
     __m128i even = _mm_mul_epu32(sum, times), odd = _mm_mul_epu32(_mm_srli_epi64(sum, 32), _mm_srli_epi64(times, 32));
     even = _mm_shuffle_epi32(even, 0x08);
     odd = _mm_shuffle_epi32(odd, 0x08);

@@ -59,12 +59,12 @@ V_INLINE i_group i_dot_four(i_group group, const int8_t *w, const i_x *x)
 }
 
 /* rows += group times its multipliers */
-V_INLINE i_rows i_fold(i_rows rows, i_group group, const uint8_t *multipliers)
+V_INLINE i_rows i_fold(i_rows rows, i_group group, const int8_t *multipliers)
 {
     v128_t even = wasm_i32x4_shuffle(group.sum.low, group.sum.high, 0, 2, 4, 6);
     v128_t odd = wasm_i32x4_shuffle(group.sum.low, group.sum.high, 1, 3, 5, 7);
     v128_t sum = wasm_i32x4_add(wasm_i32x4_add(even, odd), group.offset);
-    v128_t times = wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_v128_load32_zero(multipliers)));
+    v128_t times = wasm_i32x4_extend_low_i16x8(wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(multipliers)));
     return wasm_i32x4_add(rows, wasm_i32x4_mul(sum, times));
 }
 

@@ -39,7 +39,7 @@ READER = """
 static struct odd state;
 static _Alignas(64) int8_t weights[1 << 18];
 static uint16_t scales[1 << 10];
-static uint8_t multipliers[1 << 14];
+static int8_t multipliers[1 << 14];
 static float x[%(widest)d], out[1 << 10], block[%(prefill)d << 10];
 
 static int take(void *to, size_t size) { return fread(to, 1, size, stdin) == size; }
@@ -114,12 +114,13 @@ def matrices(generator: np.random.Generator, rows: int, columns: int) -> list[In
     found = []
     for bits in LEVELS:
         low, high = LEVELS[bits]
-        some = generator.integers(0, MAX_MULTIPLIER, groups, endpoint=True).astype(np.uint8)
-        most = np.full(groups, MAX_MULTIPLIER, np.uint8)
+        some = generator.integers(-MAX_MULTIPLIER, MAX_MULTIPLIER, groups, endpoint=True).astype(np.int8)
+        most = np.full(groups, MAX_MULTIPLIER, np.int8)
         for integers, multipliers in [
             (generator.integers(low, high, (rows, columns), endpoint=True), some),
             (np.where(generator.random((rows, columns)) < 0.5, low, high), most),
             (np.full((rows, columns), low), most),
+            (np.full((rows, columns), low), -most),
             (np.full((rows, columns), high), most),
         ]:
             found.append(IntMatrix(bits, integers.astype(np.int8), scales, multipliers if bits < 8 else None))

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix, group_scales, round_to_8, short_scale
+from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, group_scales, round_to_8, row_form
 
 from .folded import FoldedLlama, Matrices
 
@@ -133,9 +133,7 @@ def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tenso
     normal.diagonal(dim1=1, dim2=2).add_(1e-9 * normal.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + 1e-30)
     fitted = torch.linalg.solve(normal, (spread @ hessian @ weights[:, :, None])).squeeze(-1)
     before = form.multipliers.astype(np.float64) * form.scales[:, np.newaxis]
-    best = np.where(fitted.numpy() > 0, fitted.numpy(), before)
-    scales = short_scale(best.max(axis=1) / MAX_MULTIPLIER)
-    multipliers = np.clip(np.rint(best / scales[:, np.newaxis]), 1, MAX_MULTIPLIER).astype(np.uint8)
+    scales, multipliers = row_form(np.where(fitted.numpy() * before > 0, fitted.numpy(), before))
     trial = replace(form, scales=scales, multipliers=multipliers)
     gains = (_error(weights, integers, trial, hessian) < _error(weights, integers, form, hessian)).numpy()
     if not gains.any():

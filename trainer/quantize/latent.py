@@ -31,9 +31,10 @@ class Latent:
         self.bits, self._columns = start.bits, start.shape[1]
         self._low, self._high = LEVELS[start.bits]
         self._scales = torch.from_numpy(start.scales[:, np.newaxis].copy())
-        self._first = self._scales
+        self._first, self._signs = self._scales, torch.ones_like(self._scales)
         if start.multipliers is not None:
-            self._first = self._scales * torch.from_numpy(start.multipliers.astype(np.float32))
+            multipliers = torch.from_numpy(start.multipliers.astype(np.float32))
+            self._first, self._signs = self._scales * multipliers.abs(), multipliers.sign()
         rest = np.clip(divided(exact, start.steps()) - start.integers, -0.5, 0.5)
         inclined = np.clip(start.integers + _INCLINATION * rest, self._low, self._high)
         self.weights = torch.from_numpy(inclined.astype(np.float32)).requires_grad_()
@@ -52,7 +53,7 @@ class Latent:
         with torch.no_grad():
             integers = self.weights.clamp(self._low, self._high).round().to(torch.int8).numpy()
             scales, multipliers = self._held(self._wanted())
-        whole = None if multipliers is None else multipliers.to(torch.uint8).numpy()
+        whole = None if multipliers is None else (multipliers * self._signs).to(torch.int8).numpy()
         return IntMatrix(self.bits, integers, scales[:, 0].numpy().copy(), whole)
 
     def state(self) -> dict[str, Tensor]:
@@ -74,11 +75,11 @@ class Latent:
         with torch.no_grad():
             scales, multipliers = self._held(wanted)
             held = scales if multipliers is None else scales * multipliers
-        steps = wanted + (held - wanted).detach()
+        steps = (wanted + (held - wanted).detach()) * self._signs
         return steps if self.bits == 8 else steps.repeat_interleave(GROUP, dim=1)[:, : self._columns]
 
     def _held(self, wanted: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Steps [rows, groups] as the format holds them: scales [rows, 1] of 16 bits, whole multipliers."""
+        """Steps [rows, groups] as the format holds them: scales [rows, 1] of 16 bits, whole multipliers; no signs."""
         if self.bits == 8:
             return wanted.bfloat16().float(), None
         # The start's scale, as long as multipliers reach; else rounded up, as `short_scale` does.
