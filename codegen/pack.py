@@ -34,7 +34,7 @@ class PackedTensor:
 
     @property
     def count(self) -> int:
-        return len(self.data) // {"float": 4, "int32_t": 4, "uint16_t": 2, "int8_t": 1, "uint8_t": 1}[self.type]
+        return len(self.data) // {"float": 4, "int32_t": 4, "uint16_t": 2, "int8_t": 1}[self.type]
 
 
 @dataclass(frozen=True)

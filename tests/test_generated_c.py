@@ -22,10 +22,10 @@ TARGETS = ["generic", "x86_64", "x86_64_v3"]
 ZIG = [sys.executable, "-m", "ziglang", "cc"]
 
 
-def checkpoint(name="odd", *, tokenizer=True, tied=False, **options):
+def checkpoint(name="odd", *, config=ODD, tokenizer=True, tied=False, **options):
     vocabulary = trained_vocabulary(**options) if tokenizer else None
-    size = len(vocabulary) if vocabulary else ODD.vocab_size
-    config = ODD.__class__(**{**ODD.__dict__, "vocab_size": size, "tied": tied})
+    size = len(vocabulary) if vocabulary else config.vocab_size
+    config = replace(config, vocab_size=size, tied=tied)
     return random_checkpoint(config, name=name, vocabulary=vocabulary)
 
 
@@ -109,9 +109,7 @@ HEADS_OF_8 = replace(ODD, tied=True, dim=64, n_layers=5, n_heads=8, n_kv_heads=4
     ids=["x86_64_vnni", "x86_64_avx512vnni", "riscv64"],
 )
 def test_what_is_put_aside_fits_the_stack_too(tmp_path, target, config):
-    vocabulary = trained_vocabulary()
-    checkpoint = random_checkpoint(replace(config, vocab_size=len(vocabulary)), vocabulary=vocabulary)
-    generation = generate(quantized(checkpoint, "q4"), load_target(target))
+    generation = generate(quantized(checkpoint(config=config, tied=config.tied), "q4"), load_target(target))
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.model_sources, load_target(target), tmp_path)
     promised = re.search(r"^#define ODD_STACK_BYTES +(\d+)", generation.files["odd.h"].decode(), re.MULTILINE)
