@@ -10,11 +10,15 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from llgen.codegen.errors import LlgenError
 
 _PATIENCE = timedelta(days=7)
 """How long the others wait while the leader tokenises; those that train together give each other up much sooner."""
+_PREPARED, _DONE, _FAILED = "llgen/prepared", "done", "failed"
+"""A key of the store, and what it may say."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Processes:
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    patient: dist.ProcessGroup | None = None
-    """All processes, on their CPUs, for what takes long."""
+    store: Store | None = None
+    """What all processes can read and write, for what takes too long to wait for in a collective operation."""
 
     @property
     def leads(self) -> bool:
@@ -48,23 +52,25 @@ class Processes:
         return float(shared)
 
     def leader_does(self, work: Callable[[], None]) -> None:
-        """Let the leader do something, however long it takes, while the others wait; if it fails, all fail.
+        """Let the leader do something, once and however long it takes, while the others wait; if it fails, all fail.
 
         Raises what `work` raises; in the other processes LlgenError.
         """
         if self.world == 1:
             work()
             return
-        done = torch.ones(1, dtype=torch.uint8)
-        try:
-            if self.leads:
-                done.zero_()
+        assert self.store is not None
+        if self.leads:
+            outcome = _FAILED
+            try:
                 work()
-                done.fill_(1)
-        finally:
-            dist.broadcast(done, src=0, group=self.patient)
-        if not done:
-            raise LlgenError("the first process failed, which prepares the data for all", "see what it says")
+                outcome = _DONE
+            finally:
+                self.store.set(_PREPARED, outcome)
+        else:
+            self.store.wait([_PREPARED], _PATIENCE)
+            if self.store.get(_PREPARED).decode() == _FAILED:
+                raise LlgenError("the first process failed, which prepares the data for all", "see what it says")
 
 
 @contextmanager
@@ -76,9 +82,10 @@ def joined(device: torch.device) -> Iterator[Processes]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, world = next(rendezvous("env://"))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=world)
     try:
-        yield Processes(dist.get_rank(), world, device, dist.new_group(backend="gloo", timeout=_PATIENCE))
+        yield Processes(rank, world, device, store)
     finally:
         dist.destroy_process_group()
 

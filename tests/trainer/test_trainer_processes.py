@@ -16,11 +16,14 @@ from llgen.trainer.export import load_run
 from llgen.trainer.processes import Processes
 from llgen.trainer.run import _require_shares, train
 
-SCRIPT = """
+_PATIENCE = 300
+SCRIPT = f"""
+import faulthandler
 import sys
 from pathlib import Path
 from llgen.trainer.config import TrainConfig
 from llgen.trainer.run import train
+faulthandler.dump_traceback_later({_PATIENCE - 60}, exit=True)  # a process that hangs says where
 train(Path(sys.argv[1]), TrainConfig.load(Path(sys.argv[2])), stop_after=int(sys.argv[3]))
 """
 
@@ -31,7 +34,7 @@ def start_two(run: Path, config: Path, stop_after: int) -> subprocess.CompletedP
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*torchrun, str(script), str(run), str(config), str(stop_after)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, env=environment, check=False)
 
 
 def train_in_two(run: Path, config: Path, stop_after: int) -> None:
