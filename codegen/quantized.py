@@ -22,7 +22,7 @@ from .checkpoint import load_checkpoint, write_model_directory
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
 from .hf_config import config_from_hf, config_to_hf
-from .matrix import GROUP, LEVELS, SMALLEST_SCALE, IntMatrix, Matrix
+from .matrix import GROUP, LEVELS, MAX_MULTIPLIER, SMALLEST_SCALE, IntMatrix, Matrix
 from .numerics import Array, flush_subnormals
 from .pipeline import quantized
 from .quantize import QuantModel, layers_of, matrix_shapes, model_sha256
@@ -151,7 +151,7 @@ def _matrix(
         and (multipliers is None) == (bits == 8)
         and _is(integers, shape, "int8")
         and _is(scales, shape[:1], "float32")
-        and (multipliers is None or _is(multipliers, groups, "int8"))
+        and (multipliers is None or (_is(multipliers, groups, "int8") and bool((multipliers >= -MAX_MULTIPLIER).all())))
         and bool(((integers >= low) & (integers <= high)).all())
         and bool((np.isfinite(scales) & (scales.view(np.uint32) & np.uint32(0xFFFF) == 0)).all())
         and bool((scales >= SMALLEST_SCALE).all())

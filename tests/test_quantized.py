@@ -96,6 +96,13 @@ def test_nothing_is_taken_on_trust(tmp_path, change, message):
         load_quantized(tmp_path / "odd")
 
 
+def test_a_multiplier_has_a_negative(tmp_path):
+    save_quantized(quantized(random_checkpoint(), "q4"), tmp_path / "odd")
+    damaged(tmp_path / "odd", lambda arrays: arrays["w2.0.multipliers"].__setitem__((0, 0), -128))
+    with pytest.raises(LlgenError, match=r"matrix 'w2\.0' of another form"):
+        load_quantized(tmp_path / "odd")
+
+
 @pytest.mark.parametrize("gain", [None, np.ones(35, np.float32), np.full(36, np.nan, np.float32)])
 def test_the_last_gain_is_not_taken_on_trust(tmp_path, gain):
     save_quantized(quantized(random_checkpoint(TIED), "q8"), tmp_path / "odd")
