@@ -260,3 +260,14 @@ def test_longer_courses_and_wider_models_go_in_shorter_steps() -> None:
     assert (long.rate, long.scale_rate) == pytest.approx((short.rate / 4, short.scale_rate / 4))
     assert Course.of(400, 192).rate == pytest.approx(short.rate / 3**0.5)
     assert Course.of(400, 32) == short
+
+
+def test_the_rate_falls_evenly_at_the_end_to_the_last_digit_of_a_weight() -> None:
+    course = Course.of(1000, 64)
+    factors = np.array([course.factor(iteration) for iteration in range(course.iterations + 1)])
+    assert np.all(np.diff(factors[:20]) > 0)
+    assert np.all(np.diff(factors[20:]) < 0)
+    assert factors[500] == pytest.approx(0.5)
+    falls = factors[801:] / factors[800:-1]
+    assert falls == pytest.approx(falls[0])
+    assert course.rate * factors[-1] == pytest.approx(1e-7)

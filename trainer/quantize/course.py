@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from ..schedule import learning_rate_factor
 
 ITERATIONS = 3000
 TEACHER_WEIGHT = 0.5
@@ -11,6 +14,11 @@ TEACHER_WEIGHT = 0.5
 _RATE, _SCALE_SHARE = 0.0083, 0.064
 """For 1,000 iterations of a model of 64 dimensions; the scales' rate is a share of the weights'."""
 _LENGTH, _WIDTH = 1000, 64
+_WARMUP = 20
+_FALL = 0.2
+"""The last share of a run, in which the rate falls evenly."""
+_LAST_RATE = 1e-7
+"""Where weights, in float32, stand still."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +34,28 @@ class Course:
     """Of an iteration, at most, in as many sequences as that makes; one at least."""
     seed: int = 1
 
+    def factor(self, iteration: int) -> float:
+        """The share of both peaks that an iteration's rates have: a cosine's at first, then an even fall to nothing.
+
+        A weight whose best place is between two integers is driven to the border, and hops over it for as long as the
+        rate lets it; where most weights have come so far, the model is worse than it began, and a lower steady rate
+        only has them gather nearer to the border. They come to rest while the rate falls faster than they gather: by
+        the same factor in each iteration, so that a few at a time can hop no more, and the others answer. A cosine
+        goes through these orders of magnitude in its last dozens of iterations, whose noise then decides; a fall that
+        begins early leaves weights where they began.
+        """
+        progress = iteration / self.iterations
+        share = learning_rate_factor(iteration, min(progress, 1.0 - _FALL), warmup=_WARMUP, final=0.0)
+        fallen = max(0.0, progress - (1.0 - _FALL)) / _FALL
+        return share * math.pow(min(1.0, _LAST_RATE / (share * self.rate)), fallen)
+
     @classmethod
     def of(cls, iterations: int, dim: int) -> Course:
         """With rates that suit the length, and a model of so many dimensions.
 
-        A weight whose best place is between two integers is driven to the border, and hops over it for as long as the
-        rate lets it; when most weights have come so far, the model is worse than it began, and only what is left of
-        the run, as the rate falls, brings it down again. So the way that weights can go in all, the sum of the rates,
-        is what to keep small; a longer run goes it in shorter steps, whose noise averages out: eight times the length,
-        a quarter of the rate. The wider the model, the more weights move for each output: beside their steps, which
-        shrink with the root of the width as weights do, they may move by the root less (as in muP: Yang et al., 2022,
+        Longer runs go in shorter steps, whose noise averages out: eight times the length, a quarter of the rate. The
+        wider the model, the more weights move for each output: beside their steps, which shrink with the root of the
+        width as weights do, they may move by the root less (as in muP: Yang et al., 2022,
         arXiv:2203.03466).
         """
         rate = _RATE * (_LENGTH / iterations) ** (2 / 3) * (_WIDTH / max(dim, _WIDTH)) ** 0.5

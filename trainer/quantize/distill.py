@@ -28,14 +28,12 @@ from ..device import short_products
 from ..fused import FusedOperators
 from ..library import library
 from ..operators import Operators
-from ..schedule import learning_rate_factor
 from .course import Course
 from .folded import FoldedLlama, Matrices
 from .imitation import Head, imitation_loss
 from .latent import Latent
 from .lessons import Lesson
 
-_WARMUP = 20
 _MOMENTS = (0.9, 0.98)
 _TINY = 1e-12
 """Of gradients that are all zero: divides by something."""
@@ -135,8 +133,7 @@ class _Run:
         nats = float(loss.detach())
         if not math.isfinite(nats):
             raise LlgenError(f"the loss became {nats} after iteration {self.iteration}", "--method gptq")
-        progress = self.iteration / course.iterations
-        factor = learning_rate_factor(self.iteration, progress, warmup=_WARMUP, final=0.0)
+        factor = course.factor(self.iteration)
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         self._optimizer.step()
