@@ -19,12 +19,14 @@ from llgen.codegen.quantize import QuantModel, round_to_nearest
 from llgen.codegen.spec import lower
 from llgen.trainer.data import Source
 from llgen.trainer.model import Cache, Llama
+from llgen.trainer.quantize import workspace
 from llgen.trainer.quantize.allocate import BitsBudget
 from llgen.trainer.quantize.course import Course
 from llgen.trainer.quantize.distill import Interrupted, distill
 from llgen.trainer.quantize.latent import Latent
 from llgen.trainer.quantize.lessons import Lesson, Texts, held_out_batches
 from llgen.trainer.quantize.recipe import Recipe, quantize_with_data
+from llgen.trainer.quantize.workspace import claim
 from llgen.trainer.quantize.writing import written_texts
 
 COURSE = replace(Course.of(12, ODD.dim), tokens=60)
@@ -260,6 +262,16 @@ def test_longer_courses_and_wider_models_go_in_shorter_steps() -> None:
     assert (long.rate, long.scale_rate) == pytest.approx((short.rate / 4, short.scale_rate / 4))
     assert Course.of(400, 192).rate == pytest.approx(short.rate / 3**0.5)
     assert Course.of(400, 32) == short
+
+
+def test_what_was_begun_with_another_procedure_does_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded = fold(lower(random_checkpoint()), "q4")
+    claim(tmp_path, folded, [], "settings")
+    (tmp_path / "state.pt").touch()
+    claim(tmp_path, folded, [], "settings")
+    monkeypatch.setattr(workspace, "_PROCEDURE", "0")
+    with pytest.raises(LlgenError, match="a version of llgen that trains otherwise"):
+        claim(tmp_path, folded, [], "settings")
 
 
 def test_the_rate_falls_evenly_at_the_end_to_the_last_digit_of_a_weight() -> None:

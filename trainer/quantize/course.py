@@ -44,9 +44,9 @@ class Course:
         goes through these orders of magnitude in its last dozens of iterations, whose noise then decides; a fall that
         begins early leaves weights where they began.
         """
-        progress = iteration / self.iterations
-        share = learning_rate_factor(iteration, min(progress, 1.0 - _FALL), warmup=_WARMUP, final=0.0)
-        fallen = max(0.0, progress - (1.0 - _FALL)) / _FALL
+        progress, falls_from = iteration / self.iterations, 1.0 - _FALL
+        share = learning_rate_factor(iteration, min(progress, falls_from), warmup=_WARMUP, final=0.0)
+        fallen = max(0.0, progress - falls_from) / _FALL
         return share * math.pow(min(1.0, _LAST_RATE / (share * self.rate)), fallen)
 
     @classmethod
@@ -55,8 +55,7 @@ class Course:
 
         Longer runs go in shorter steps, whose noise averages out: eight times the length, a quarter of the rate. The
         wider the model, the more weights move for each output: beside their steps, which shrink with the root of the
-        width as weights do, they may move by the root less (as in muP: Yang et al., 2022,
-        arXiv:2203.03466).
+        width as weights do, they may move by the root less (as in muP: Yang et al., 2022, arXiv:2203.03466).
         """
         rate = _RATE * (_LENGTH / iterations) ** (2 / 3) * (_WIDTH / max(dim, _WIDTH)) ** 0.5
         return cls(iterations, rate=rate, scale_rate=_SCALE_SHARE * rate)

@@ -12,8 +12,8 @@ from llgen.codegen.errors import LlgenError
 from llgen.codegen.fold import FoldedModel
 
 _NAME = "key"
-_PREPARATION = "2"
-"""Goes up when what is done before the first iteration changes, for one that was begun cannot go on then."""
+_PROCEDURE = "3"
+"""Goes up when preparing or training changes, for what was begun in one way cannot go on in another."""
 
 
 def claim(workspace: Path, folded: FoldedModel, given: Sequence[Tensor], settings: str) -> None:
@@ -25,7 +25,8 @@ def claim(workspace: Path, folded: FoldedModel, given: Sequence[Tensor], setting
     key = _key(folded, given, settings)
     if path.exists() and path.read_text(encoding="ascii") != key and len(list(workspace.iterdir())) > 1:
         raise LlgenError(
-            f"'{workspace}' holds an unfinished distillation of another model or text, or with other settings",
+            f"'{workspace}' holds an unfinished distillation of another model or text, or with other settings, "
+            "or of a version of llgen that trains otherwise",
             "the command as it was, to go on with it; or delete the folder, or another -o",
         )
     workspace.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def claim(workspace: Path, folded: FoldedModel, given: Sequence[Tensor], setting
 
 def _key(folded: FoldedModel, given: Sequence[Tensor], settings: str) -> str:
     """Changes when anything does that decides the result."""
-    digest = hashlib.sha256((_PREPARATION + settings).encode())
+    digest = hashlib.sha256((_PROCEDURE + settings).encode())
     for name, values in folded.matrices.items():
         digest.update(name.encode() + values.tobytes())
     for batch in given:
