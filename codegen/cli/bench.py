@@ -23,6 +23,7 @@ from .options import (
     context_option,
     json_option,
     kv_option,
+    list_option,
     listed,
     prefill_option,
     prompt_tokens,
@@ -35,15 +36,13 @@ from .options import (
 @click.command(name="bench")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option("--shape", help=f"In place of MODEL: random weights of this shape: {', '.join(SHAPES)}.")
-@click.option(
+@list_option(
     "--schemes", "--scheme", "schemes", help=f"Of {','.join(SCHEMES)}, with commas between.  [default: the model's]"
 )
 @kv_option
-@click.option("--threads", default="1", show_default=True, help="Numbers of threads, with commas between.")
-@click.option("--target", default="host", show_default=True, help="Target names or TOML files, with commas between.")
-@click.option(
-    "--against", default="yardstick", show_default=True, help=f"Of {','.join(RIVALS)}, with commas between; or none."
-)
+@list_option("--threads", default="1", help="Numbers of threads, with commas between.")
+@list_option("--target", default="host", help="Target names or TOML files, with commas between.")
+@list_option("--against", default="yardstick", help=f"Of {','.join(RIVALS)}, with commas between; or none.")
 @click.option("--positions", type=click.IntRange(min=1), help="To decode, from 0 on.  [default: 200; 64 where slow]")
 @prefill_option
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)

@@ -30,6 +30,7 @@ from .options import (
     context_option,
     json_option,
     kv_option,
+    list_option,
     listed,
     model_argument,
     require_positions,
@@ -45,12 +46,7 @@ from .options import (
 @model_argument
 @click.option("--positions", type=click.IntRange(min=1), help="Positions to compare.  [default: 64]")
 @click.option("--torch/--no-torch", default=True, help="Compare with PyTorch, too, when it is installed.")
-@click.option(
-    "--target",
-    default="host",
-    show_default=True,
-    help="Target names or TOML files of facts, with commas between; or all.",
-)
+@list_option("--target", default="host", help="Target names or TOML files of facts, with commas between; or all.")
 @click.option("--digest", help="Compare with the digest that a device has printed, in place of a run.")
 @click.option("--serial", metavar="PORT", help="Read that digest from a serial port, while the device starts.")
 @click.option("--baud", type=click.IntRange(min=1), default=115200, show_default=True, help="Speed of the serial port.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -18,6 +18,8 @@ from llgen.codegen.fold import SCHEMES
 from llgen.codegen.prompt import read_prompt
 from llgen.codegen.quantize import CACHES, QuantModel
 from llgen.codegen.speculation import MOST_DRAFTS
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 model_argument = click.argument("model", type=click.Path(path_type=Path))
 scheme_option = click.option("--scheme", type=click.Choice(SCHEMES), help="Number format.  [default: the model's]")
@@ -106,6 +108,16 @@ def require_positions(option: str, asked: int | None, room: int) -> None:
     """Raise UsageError when an option asks for more positions than the context has."""
     if asked is not None and asked > room:
         raise UsageError(f"{option} asks for {asked} positions; the context has {room}")
+
+
+def list_option(*names: str, default: str | None = None, help: str) -> Callable[[_Command], _Command]:
+    """An option of words with commas between, to be read by `listed`; giving it again adds to them."""
+
+    def joined(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> str | None:
+        return ",".join(texts) if texts else None
+
+    usual = None if default is None else (default,)
+    return click.option(*names, multiple=True, default=usual, show_default=True, callback=joined, help=help)
 
 
 def listed(option: str, text: str, known: Sequence[str] | None = None) -> tuple[str, ...]:

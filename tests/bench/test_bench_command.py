@@ -59,7 +59,7 @@ def test_measures_every_engine_that_is_there(bench: Bench, odd: Path) -> None:
 
 @pytest.mark.usefixtures("untimed")
 def test_rows_are_schemes_by_kinds_by_threads(bench: Bench, odd: Path) -> None:
-    code, answer, err = bench(odd, "--schemes", "f32,q8", "--threads", "1,2", "--no-instructions")
+    code, answer, err = bench(odd, "--schemes", "f32,q8", "--threads", "1", "--threads", "2", "--no-instructions")
     assert code == 0, err
     assert rows(answer) == [
         ("yardstick", "f32", "decode", 75, 1),

@@ -95,7 +95,9 @@ def small(monkeypatch):
 
 
 def test_one_of_several_targets_that_does_not_fit_is_reported_and_the_others_checked(command, fox, small):
-    code, out, err = command("check", fox, "--target", "small,x86_64", "--no-torch", "--json", "--positions", 9)
+    code, out, err = command(
+        "check", fox, "--target", "small", "--target", "x86_64", "--no-torch", "--json", "--positions", 9
+    )
     assert code == 3, err
     first, second = json.loads(out)["targets"]
     assert (first["target"], first["fits"], first["equal"]) == ("small", False, None)
