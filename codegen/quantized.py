@@ -21,11 +21,12 @@ from safetensors.numpy import load, save
 from .checkpoint import load_checkpoint, write_model_directory
 from .config import ModelConfig
 from .errors import LlgenError, UsageError
+from .fold import SCHEMES
 from .hf_config import config_from_hf, config_to_hf
 from .matrix import GROUP, LEVELS, MAX_MULTIPLIER, SMALLEST_SCALE, IntMatrix, Matrix
 from .numerics import Array, flush_subnormals
 from .pipeline import quantized
-from .quantize import QuantModel, layers_of, matrix_shapes, model_sha256
+from .quantize import CACHES, QuantModel, layers_of, matrix_shapes, model_sha256
 from .spec import rope_tables
 from .vocabulary import Vocabulary
 
@@ -49,7 +50,7 @@ def read_model(
 
 
 def is_quantized(directory: Path) -> bool:
-    """Whether a directory holds integers, and no float32 model."""
+    """Whether a directory holds what `save_quantized` writes."""
     return (directory / _WEIGHTS).is_file()
 
 
@@ -90,6 +91,7 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         error = {str(name): float(value) for name, value in facts["error"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error_:
         raise LlgenError(f"'{directory}' holds no readable quantised model: {error_}", "llgen quantize") from error_
+    _require_sound(config, scheme, cache, context, path)
     matrices = {
         name: _matrix(arrays, name, shape, bits.get(name), weights) for name, shape in matrix_shapes(config).items()
     }
@@ -125,6 +127,16 @@ def load_quantized(directory: Path, kv: str | None = None) -> QuantModel:
         error=error,
         vocabulary=vocabulary,
     )
+
+
+def _require_sound(config: ModelConfig, scheme: str, cache: str, context: int, path: Path) -> None:
+    for key, value, sound, known in (
+        ("scheme", scheme, scheme in SCHEMES[1:], ", ".join(SCHEMES[1:])),
+        ("kv", cache, cache in CACHES, ", ".join(CACHES)),
+        ("context", context, 1 <= context <= config.max_seq_len, f"1 to {config.max_seq_len}"),
+    ):
+        if not sound:
+            raise LlgenError(f"'{path}' has the {key} {value}, which is none of {known}", "llgen quantize")
 
 
 def _arrays(model: QuantModel) -> dict[str, npt.NDArray[Any]]:

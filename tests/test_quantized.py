@@ -126,6 +126,23 @@ def test_an_embedding_that_is_only_looked_up_has_8_bits(tmp_path):
         load_quantized(tmp_path / "odd")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scheme", "f32", "the scheme f32, which is none of q8, q4"),
+        ("scheme", "q3", "the scheme q3, which is none of q8, q4"),
+        ("kv", "q4", "the kv q4, which is none of f32, q8"),
+        ("context", 0, f"the context 0, which is none of 1 to {ODD.max_seq_len}"),
+        ("context", 10**13, f"the context {10**13}, which is none of 1 to {ODD.max_seq_len}"),
+    ],
+)
+def test_formats_and_contexts_are_not_taken_on_trust(tmp_path, key, value, message):
+    save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
+    change_section(tmp_path / "odd", lambda section: section.update({key: value}))
+    with pytest.raises(LlgenError, match=message):
+        load_quantized(tmp_path / "odd")
+
+
 @pytest.mark.parametrize("block", [-2, 0, 3, 8, 36])
 def test_mixed_channels_are_not_taken_on_trust(tmp_path, block):
     save_quantized(quantized(random_checkpoint(TIED), "q8"), tmp_path / "odd")
