@@ -108,7 +108,7 @@ def test_the_sums_of_a_matrix_that_is_too_wide_are_refused(monkeypatch):
     from llgen.codegen.pipeline import quantized
 
     monkeypatch.setattr(packing, "_MAX_SUM", 1000)
-    with pytest.raises(LlgenError, match=r"the sums of 'embedding|wqkv' may reach .*; 32 bits hold 1,000"):
+    with pytest.raises(LlgenError, match=r"the sums of '(embedding|wqkv)' may reach .*; 32 bits hold 1,000"):
         packing.pack(quantized(random_checkpoint(ODD), "q8"), select(["avx2"]))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from llgen.codegen.checkpoint import Checkpoint, load_checkpoint
 from llgen.codegen.errors import LlgenError, UsageError
 from llgen.codegen.fold import fold
+from llgen.codegen.pipeline import quantized
 from llgen.codegen.quantized import is_quantized, read_model
 from llgen.codegen.spec import lower
 
@@ -27,6 +28,9 @@ from .options import (
     separator_option,
     spinner,
 )
+
+if TYPE_CHECKING:
+    from llgen.trainer.quantize.compare import Comparison
 
 
 @click.command("eval")
@@ -61,9 +65,12 @@ def command(
 
     texts = Source(data, field, separator).documents()
     if scheme in (None, "f32") and not is_quantized(model):
-        result = _score(_read(model), model, texts, documents)
+        if kv == "q8" or reference is not None:
+            option = "--kv q8" if kv == "q8" else "--reference"
+            raise UsageError(f"{option} is for integers, and '{model}' holds float32", "--scheme q8 or q4")
+        row, result = None, _score(_read(model), model, texts, documents)
     else:
-        result = _compare(model, reference, scheme, kv, texts, documents)
+        row, result = _compare(model, reference, scheme, kv, texts, documents)
     if as_json:
         answer(result)
         return
@@ -71,11 +78,8 @@ def command(
     say(f"{result['nats_per_token']:.4f} nats a token, perplexity {result['perplexity']:.4f}")
     if "nats_per_byte" in result:
         say(f"{result['nats_per_byte']:.4f} nats a byte")
-    if "kl" in result:
-        say(
-            f"perplexity x{result['ratio_to_f32']:.4f} ±{result['standard_error']:.4f} of float32's,"
-            f" KL {result['kl']:.4f} nats, same likeliest token {result['top1']:.1%}"
-        )
+    if row is not None:
+        say(f"perplexity {row} of float32's, KL {row.kl:.4f} nats, same likeliest token {row.top1:.1%}")
 
 
 def _score(checkpoint: Checkpoint, path: Path, texts: Iterable[str], documents: int | None) -> dict[str, Any]:
@@ -112,14 +116,14 @@ def _compare(
     kv: str | None,
     texts: Iterable[str],
     documents: int | None,
-) -> dict[str, Any]:
+) -> tuple[Comparison, dict[str, Any]]:
     from llgen.trainer.quantize.compare import Contender, compare
     from llgen.trainer.quantize.folded import FoldedLlama
 
-    model = read_model(path, scheme, kv)
     if is_quantized(path) and reference is None:
         raise UsageError(f"'{path}' holds integers alone", "--reference MODEL, the float32 model it was made of")
-    exact = load_checkpoint(reference or path)
+    exact = _read(reference or path)
+    model = read_model(path, scheme, kv) if is_quantized(path) else quantized(_read(path), scheme or "f32", kv)
     if model.vocabulary is None:
         raise _no_tokenizer(path)
     if exact.config != model.config:
@@ -133,18 +137,7 @@ def _compare(
             documents,
             lambda done: progress(f"comparing: {done:,} documents"),
         )["it"]
-    return {
-        "documents": row.documents,
-        "tokens": row.tokens,
-        "nats_per_token": row.nats_per_token,
-        "perplexity": math.exp(row.nats_per_token),
-        "ratio_to_f32": row.ratio,
-        "standard_error": row.standard_error,
-        "kl": row.kl,
-        "top1": row.top1,
-        "scheme": model.scheme,
-        "kv": model.kv,
-    }
+    return row, {**vars(row), "perplexity": math.exp(row.nats_per_token), "scheme": model.scheme, "kv": model.kv}
 
 
 def _no_tokenizer(path: Path) -> LlgenError:

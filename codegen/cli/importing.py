@@ -113,8 +113,7 @@ def _cost(folded: FoldedModel, data: Path, field: str | None, separator: str | N
             documents,
             lambda done: progress(f"measuring what q8 costs: {done:,} documents"),
         )["q8"]
-    ratio = f"x{cost.ratio:.4f} ±{cost.standard_error:.4f}"
-    say(f"  perplexity {ratio} of what was imported, over {cost.documents:,} documents")
+    say(f"  perplexity {cost} of what was imported, over {cost.documents:,} documents")
     return vars(cost)
 
 

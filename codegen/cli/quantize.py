@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from llgen.trainer.quantize.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
-_DOCUMENTS = {"gptq": 512, "distill": 10_000}
-_WRITTEN = {"gptq": 512, "distill": 2048}
+_MOST_CALIBRATED = 512
+"""Texts that GPTQ goes by, which gains nothing from more."""
+_DOCUMENTS = {"gptq": _MOST_CALIBRATED, "distill": 10_000}
+_WRITTEN = {"gptq": _MOST_CALIBRATED, "distill": 2048}
 """Texts that the model writes where none are given."""
 
 
@@ -59,11 +61,14 @@ _WRITTEN = {"gptq": 512, "distill": 2048}
 )
 @click.option("--flash", help="With --bits auto: flash for weights, tables and code on --target. 200K, 1.5M, or bytes.")
 @click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
-@click.option("--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512; distill: 10,000]")
+@click.option(
+    "--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512, the most for gptq; distill: 10,000]"
+)
 @click.option(
     "--written",
     type=click.IntRange(min=0),
-    help="Texts that the model writes itself, to learn from.  [default: 512; distill: 2,048; beside --calibrate: 0]",
+    help="Texts that the model writes itself, to learn from.  [default: 512, the most for gptq; distill: 2,048; "
+    "beside --calibrate: 0]",
 )
 @click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {ITERATIONS:,}]")
 @click.option(
@@ -107,27 +112,30 @@ def command(
     """
     _require_sense(scheme, method, bits, flash)
     _require_texts(method, calibrate, documents, written)
+    if calibrate is None and data is None and (field or separator):
+        raise UsageError("--field and --separator are of a text", "--calibrate TEXT or --data TEXT; or leave them out")
     _require_distilling(method, calibrate, iterations, teacher_weight)
     facts = load_target(target)
     budget = _budget(bits, flash, facts)
     checkpoint = load_checkpoint(model)
-    if data is not None:
-        need_torch("--data")
-    for path, option in ((calibrate, "--calibrate"), (data, "--data")):
-        _require_readable(checkpoint, path, option)
+    if output.resolve() == model.resolve():
+        raise UsageError(f"-o is '{model}' itself, whose float32 weights would be lost", "choose another -o")
+    if method != "rtn":
+        need_torch(f"--method {method}")
+    text = _text(checkpoint, "--calibrate", calibrate, field, separator)
+    measured = _text(checkpoint, "--data", data, field, separator)
     require_room(output)
     if calibrate is not None and calibrate == data:
         say("what it costs will be measured on the text it was calibrated on: another text would tell more")
     if method == "rtn":
         result = quantize(lower(checkpoint), scheme, kv)
     else:
-        need_torch(f"--method {method}")
         from llgen.trainer.quantize.recipe import Recipe
 
         recipe = Recipe(
             scheme,
             kv,
-            calibrate=None if calibrate is None else _source(calibrate, field, separator),
+            calibrate=text,
             documents=documents or _DOCUMENTS[method],
             written=written if written is not None else 0 if calibrate is not None else _WRITTEN[method],
             budget=budget,
@@ -139,13 +147,17 @@ def command(
             return made
         result = made
     save_quantized(result, output)
-    shutil.rmtree(_workspace(output), ignore_errors=True)
-    measured = None if data is None else _source(data, field, separator)
+    if method == "distill":
+        shutil.rmtree(_workspace(output), ignore_errors=True)
+    if not as_json:
+        _tell_bits(output, result, method)
     rows = rows_of(checkpoint, result, method, facts, measured, data_documents)
     if as_json:
         answer(_as_json(output, result, method, rows))
-    else:
-        _tell(output, result, method, rows, facts)
+        return ExitCode.DONE
+    for line in table(rows, facts):
+        say(line)
+    say(f"next: llgen check {output}")
     return ExitCode.DONE
 
 
@@ -166,6 +178,12 @@ def _require_texts(method: str, calibrate: Path | None, documents: int | None, w
         raise UsageError("--documents are those of a text", "--calibrate TEXT; or --written, for the model's own texts")
     if calibrate is None and written == 0:
         raise UsageError("--written 0 leaves no text to calibrate on", "--calibrate TEXT, or some written")
+    for option, value in (("--documents", documents), ("--written", written)):
+        if method == "gptq" and value is not None and value > _MOST_CALIBRATED:
+            raise UsageError(
+                f"{option} is {value:,}; GPTQ goes by {_MOST_CALIBRATED} texts at most, and gains nothing from more",
+                f"{option} {_MOST_CALIBRATED}, or leave it out; or --method distill",
+            )
     if calibrate is not None and written and method == "gptq":
         raise UsageError("--method gptq goes by one kind of text", "--calibrate or --written; or --method distill")
 
@@ -213,25 +231,30 @@ def _bytes(text: str) -> int:
     return value
 
 
-def _require_readable(checkpoint: Checkpoint, path: Path | None, option: str) -> None:
-    """Raise LlgenError, before any work, when a text cannot be used."""
+def _text(
+    checkpoint: Checkpoint, option: str, path: Path | None, field: str | None, separator: str | None
+) -> Source | None:
+    """The text of an option; raises LlgenError or UsageError, before any work, when it cannot be used."""
     if path is None:
-        return
+        return None
+    need_torch(option)
     if checkpoint.vocabulary is None:
         raise LlgenError(f"'{checkpoint.name}' has no tokenizer, so it cannot read a text", f"leave {option} out")
     if not path.exists():
         raise UsageError(f"{option}: '{path}' does not exist", "a file of text or JSON lines, or a folder of them")
-
-
-def _source(path: Path, field: str | None, separator: str | None) -> Source:
     from llgen.trainer.data import Source
+    from llgen.trainer.evaluate import encode_documents
 
-    return Source(path, field, separator)
+    source = Source(path, field, separator)
+    if next(encode_documents(source.documents(), checkpoint.vocabulary, 1), None) is None:
+        raise LlgenError(f"{option}: '{path}' holds no text", f"another text, or leave {option} out")
+    return source
 
 
 def _workspace(output: Path) -> Path:
-    """Where an unfinished distillation is kept."""
-    return output.parent / f".{output.name}.unfinished"
+    """Where an unfinished distillation is kept: beside the output, also where that is the folder at hand."""
+    place = output.resolve()
+    return place.with_name(f".{place.name}.unfinished")
 
 
 def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantModel | ExitCode:
@@ -268,7 +291,7 @@ def _with_bits(model: QuantModel, bits: int) -> list[str]:
     return [name for name, matrix in model.matrices().items() if matrix.bits == bits]
 
 
-def _tell(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row], target: Target) -> None:
+def _tell_bits(output: Path, model: QuantModel, method: str) -> None:
     say(
         f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {model.bits_a_weight:.2f} bits a weight"
     )
@@ -277,6 +300,3 @@ def _tell(output: Path, model: QuantModel, method: str, rows: Mapping[str, Row],
         say(f"{bits} bits have {', '.join(_with_bits(model, bits))}")
     if others:
         say(f"{most} bits have the others")
-    for line in table(rows, target):
-        say(line)
-    say(f"next: llgen check {output}")

@@ -103,5 +103,4 @@ def _words(name: str, row: Row) -> list[str]:
     words += [f"{row.size.flash_bytes:,}", f"{row.size.ram_bytes:,}"]
     if row.cost is None:
         return words
-    ratio = f"x{row.cost.ratio:.4f} ±{row.cost.standard_error:.4f}"
-    return [*words, f"{row.cost.nats_per_token:.4f}", ratio, f"{row.cost.kl:.4f}", f"{row.cost.top1:.1%}"]
+    return [*words, f"{row.cost.nats_per_token:.4f}", str(row.cost), f"{row.cost.kl:.4f}", f"{row.cost.top1:.1%}"]

@@ -270,8 +270,8 @@ def test_a_text_says_it_in_perplexity(llgen_import: Import, files: Files, tmp_pa
     found = json.loads(stdout)["requantised"]
     assert found["documents"] == 2
     asked = CliRunner().invoke(evaluate, [str(tmp_path / "tiny"), "--scheme", "q8", "--data", str(text), "--json"])
-    assert json.loads(asked.stdout)["ratio_to_f32"] == found["ratio"] != 1.0
-    assert f"perplexity x{found['ratio']:.4f} ±{found['standard_error']:.4f} of what was imported" in stderr
+    assert json.loads(asked.stdout)["ratio_to_f32"] == found["ratio_to_f32"] != 1.0
+    assert f"perplexity x{found['ratio_to_f32']:.4f} ±{found['standard_error']:.4f} of what was imported" in stderr
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,38 @@ def test_a_recipe_that_kept_nothing_may_become_another(tmp_path: Path) -> None:
     quantize_with_data(checkpoint, replace(recipe, scheme="q8"), tmp_path / "work")
 
 
+def test_what_a_kill_left_of_the_start_is_made_anew(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(replace(ODD, tied=True))
+    (tmp_path / "work" / "start.new").mkdir(parents=True)
+    (tmp_path / "work" / "start.new" / "divisors.pt.new").write_bytes(b"half")
+    quantize_with_data(checkpoint, replace(RECIPE, course=replace(COURSE, iterations=2)), tmp_path / "work")
+    assert not (tmp_path / "work" / "start.new").exists()
+
+
+def test_the_last_position_of_the_context_is_trained() -> None:
+    folded = fold(lower(random_checkpoint(replace(ODD, tied=True))), "q4")
+    start = round_to_nearest(folded)
+    tokens = torch.randint(ODD.vocab_size, (2, ODD.max_seq_len + 1), generator=torch.Generator().manual_seed(1))
+
+    def loss(tokens: torch.Tensor) -> float:
+        heard: list[float] = []
+        lessons = [Lesson(tokens, 0.0)]
+        distill(
+            folded, start, lessons, replace(COURSE, iterations=1, tokens=999), told=lambda _, nats: heard.append(nats)
+        )
+        return heard[0]
+
+    last = tokens.clone()
+    last[:, -1] = (last[:, -1] + 1) % ODD.vocab_size
+    assert loss(last) != loss(tokens)
+
+
+def test_one_position_leaves_nothing_to_learn(tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(replace(ODD, tied=True, max_seq_len=1))
+    with pytest.raises(LlgenError, match="has one position, which nothing can be learned at"):
+        quantize_with_data(checkpoint, RECIPE, tmp_path / "work")
+
+
 def test_what_the_model_wrote_is_not_written_again(tmp_path: Path) -> None:
     model = Llama.from_checkpoint(random_checkpoint(ODD)).eval()
     whole = written_texts(model, 1, 300, 9)

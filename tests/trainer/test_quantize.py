@@ -29,13 +29,16 @@ from llgen.codegen.errors import ExitCode, LlgenError, UsageError
 from llgen.codegen.fold import fold
 from llgen.codegen.matrix import LEVELS, to_bits
 from llgen.codegen.pipeline import quantized
+from llgen.codegen.quantize import round_to_nearest
 from llgen.codegen.quantized import load_quantized
 from llgen.codegen.reference import Reference
 from llgen.codegen.spec import lower
 from llgen.trainer.export import export_run
+from llgen.trainer.quantize import calibration, gptq
 from llgen.trainer.quantize.allocate import allocate
 from llgen.trainer.quantize.calibration import batches_of_text
-from llgen.trainer.quantize.compare import Contender, compare
+from llgen.trainer.quantize.compare import Comparison, Contender, compare
+from llgen.trainer.quantize.compare import _summary as summary
 from llgen.trainer.quantize.folded import FoldedLlama, hadamard, hadamard_matrix, rounded
 from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
 from llgen.trainer.quantize.smoothing import hidden_divisors, smoothed
@@ -154,6 +157,46 @@ def test_gptq_errs_less_on_its_inputs_than_rounding_to_nearest(bits: int) -> Non
     assert error(ours.dequantized()) < 0.6 * error(nearest.dequantized())
 
 
+@pytest.mark.parametrize("bits", LEVELS)
+def test_what_gptq_found_is_polished_and_scales_fitted_in_turns(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(2)
+    inputs = generator.normal(size=(400, 50)) @ generator.normal(size=(50, 50))
+    values = generator.normal(size=(40, 50)).astype(np.float32)
+    hessian = torch.from_numpy(inputs.T @ inputs / len(inputs))
+
+    def error(turns: int) -> float:
+        monkeypatch.setattr(gptq, "_REFITS", turns)
+        return float(np.square(inputs @ (round_with_curvature(values, hessian, bits).dequantized() - values).T).mean())
+
+    alone, polished, in_turns = error(0), error(1), error(4)
+    assert polished < 0.99 * alone
+    assert in_turns == polished if bits == 8 else in_turns < polished
+
+
+def test_little_memory_gives_the_same(model_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded = fold(lower(load_checkpoint(model_directory)), "q4")
+    vocabulary = folded.spec.vocabulary
+    assert vocabulary is not None
+    batches = batches_of_text(STORIES[:20], vocabulary, 32, 20)
+    reference, rounded = Contender(*FoldedLlama.exact(folded)), Contender.of(round_to_nearest(folded))
+
+    def results() -> tuple[dict[str, Tensor], bytes, Comparison]:
+        curvature = Curvature(*FoldedLlama.exact(folded), batches)
+        found = {name: curvature[name] for name in folded.matrices}
+        name = "w13.0"
+        matrix = round_with_curvature(folded.matrices[name], found[name], 4)
+        return found, matrix.dequantized().tobytes(), compare(reference, {"it": rounded}, vocabulary, STORIES, 20)["it"]
+
+    at_once, whole, comparison = results()
+    monkeypatch.setattr(calibration, "_MOST_LOGITS", 1)
+    monkeypatch.setattr(gptq, "_MOST_SPREAD", 1000)
+    one_by_one, part_by_part, one_at_a_time = results()
+    torch.testing.assert_close(one_by_one, at_once, rtol=1e-3, atol=1e-5)
+    assert part_by_part == whole
+    for name, value in vars(comparison).items():
+        assert vars(one_at_a_time)[name] == pytest.approx(value, rel=1e-4), name
+
+
 def test_curvature_weighs_inputs_by_what_the_loss_feels(model_directory: Path) -> None:
     folded = fold(lower(load_checkpoint(model_directory)), "q8")
     model, matrices = FoldedLlama.exact(folded)
@@ -166,6 +209,28 @@ def test_curvature_weighs_inputs_by_what_the_loss_feels(model_directory: Path) -
         torch.testing.assert_close(hessian, hessian.T)
         assert float(torch.linalg.eigvalsh(hessian).min()) > -1e-9
         assert float(hessian.diagonal().mean()) == pytest.approx(1.0)
+    total, sums = torch.zeros(model.config.dim, model.config.dim), 0.0
+    for tokens in batches:
+        vectors, classifier = model.before_logits(tokens[:, :-1], matrices)
+        odds = (vectors @ matrices[classifier].T).softmax(-1)
+        felt = (odds - torch.nn.functional.one_hot(tokens[:, 1:], odds.shape[-1])).square().mean(-1)
+        total = total + torch.einsum("bt,bti,btj->ij", felt, vectors, vectors)
+        sums += float((felt[..., None] * vectors.square()).sum())
+    torch.testing.assert_close(curvature[classifier].float(), total / sums * model.config.dim, rtol=1e-3, atol=1e-4)
+
+
+def test_the_standard_error_is_that_of_leaving_out_one_document_at_a_time() -> None:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(20, 400, (150,), generator=generator).double()
+    extra = tokens * (0.03 + 0.01 * torch.randn(150, generator=generator).double())
+    sums = torch.stack([tokens, 1.3 * tokens, extra, 0.03 * tokens, 0.9 * tokens], dim=-1)
+    ratios = [float(torch.exp((extra.sum() - extra[i]) / (tokens.sum() - tokens[i]))) for i in range(150)]
+    found = summary(sums)
+    assert found.ratio_to_f32 == pytest.approx(float(torch.exp(extra.sum() / tokens.sum())))
+    assert found.standard_error == pytest.approx(np.std(ratios) * 149**0.5, rel=0.02)
+    alone = summary(sums[:1])
+    assert alone.standard_error is None
+    assert "±" in str(found) and "±" not in str(alone)
 
 
 def test_a_model_compared_with_itself_loses_nothing(model_directory: Path) -> None:
@@ -173,7 +238,7 @@ def test_a_model_compared_with_itself_loses_nothing(model_directory: Path) -> No
     reference = Contender(*FoldedLlama.exact(folded))
     assert folded.spec.vocabulary is not None
     row = compare(reference, {"it": reference}, folded.spec.vocabulary, STORIES, 20)["it"]
-    assert (row.documents, row.ratio, row.standard_error, row.kl, row.top1) == (20, 1.0, 0.0, 0.0, 1.0)
+    assert (row.documents, row.ratio_to_f32, row.standard_error, row.kl, row.top1) == (20, 1.0, 0.0, 0.0, 1.0)
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -193,7 +258,7 @@ def test_quantising_writes_a_model_and_says_what_it_costs(model_directory: Path,
         float32, integers = answer["schemes"]["f32"], answer["schemes"][scheme]
         assert integers["flash_bytes"] < float32["flash_bytes"]
         assert integers["ram_bytes"] < float32["ram_bytes"]
-        assert (float32["ratio"], float32["kl"]) == (1.0, 0.0)
+        assert (float32["ratio_to_f32"], float32["kl"]) == (1.0, 0.0)
     kl = {key: answer["schemes"][key[0]]["kl"] for key, answer in answers.items()}
     assert kl["q4", "gptq"] < kl["q4", "rtn"]
     assert kl["q8", "gptq"] < kl["q4", "gptq"]
@@ -209,6 +274,15 @@ def test_what_a_quantised_model_costs_is_told_by_eval(model_directory: Path, tex
     assert 0 < kept["kl"] < 0.1
     with pytest.raises(LlgenError, match="holds integers alone"):
         call(evaluate, tmp_path / "q8", "--data", text)
+    with pytest.raises(UsageError, match="--kv q8 is for integers"):
+        call(evaluate, model_directory, "--kv", "q8", "--data", text)
+    with pytest.raises(UsageError, match="--reference is for integers"):
+        call(evaluate, model_directory, "--reference", model_directory, "--data", text)
+
+
+def test_a_run_is_scored_in_integers_too(model_directory: Path, text: Path) -> None:
+    options = ["--scheme", "q4", "--data", text, "--documents", 20]
+    assert call(evaluate, model_directory.parent / "run", *options) == call(evaluate, model_directory, *options)
 
 
 def test_distilling_comes_nearer_than_gptq(model_directory: Path, text: Path, tmp_path: Path) -> None:
@@ -314,6 +388,8 @@ def test_no_other_allocation_loses_less(matrices: list[dict[int, tuple[float, in
         (["--method", "distill", "--teacher-weight", 0.5], "--teacher-weight weighs the float32 model against a text"),
         (["--documents", 9], "--documents are those of a text"),
         (["--written", 0], "--written 0 leaves no text"),
+        (["--written", 513], "--written is 513; GPTQ goes by 512 texts at most"),
+        (["--field", "story"], "--field and --separator are of a text"),
         (["--method", "rtn", "--written", 9], "--method rtn calibrates nothing"),
         (["--bits", "auto"], "--bits auto and --flash SIZE go together"),
         (["--flash", "20K"], "--bits auto and --flash SIZE go together"),
@@ -342,6 +418,43 @@ def test_a_folder_of_other_things_is_refused_before_any_work(model_directory: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_model_does_not_take_the_place_of_what_it_was_made_of(model_directory: Path) -> None:
+    before = sorted(path.name for path in model_directory.iterdir())
+    same = model_directory.parent / "run" / ".." / model_directory.name
+    with pytest.raises(UsageError, match="whose float32 weights would be lost"):
+        call(quantize, model_directory, "--scheme", "q8", "--method", "rtn", "-o", same)
+    assert sorted(path.name for path in model_directory.iterdir()) == before
+
+
+@pytest.mark.parametrize("option", ["--calibrate", "--data"])
+def test_a_text_that_holds_none_is_refused_before_any_work(model_directory: Path, tmp_path: Path, option: str) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n<|endoftext|>\n\n", encoding="utf-8")
+    with pytest.raises(LlgenError, match=f"{option}: .*empty.txt' holds no text"):
+        call(quantize, model_directory, "--scheme", "q8", option, empty, "-o", tmp_path / "q8")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+
+
+def test_an_unfinished_distillation_outlives_another_result(model_directory: Path, tmp_path: Path) -> None:
+    begun = tmp_path / ".out.unfinished" / "state.pt"
+    begun.parent.mkdir()
+    begun.write_bytes(b"hours of work")
+    call(quantize, model_directory, "--scheme", "q8", "--method", "rtn", "-o", tmp_path / "out")
+    assert begun.read_bytes() == b"hours of work"
+
+
+def test_distilling_into_the_folder_at_hand(
+    model_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    options = ["--scheme", "q4", "--method", "distill", "--iterations", 2, "--written", 4]
+    call(quantize, model_directory, *options, "-o", ".")
+    assert load_quantized(here).scheme == "q4"
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Path) -> None:
     call(quantize, model_directory, "--scheme", "q4", "--written", 8, "-o", tmp_path / "q4")
     assert load_quantized(tmp_path / "q4").scheme == "q4"
@@ -356,7 +469,9 @@ def test_texts_in_a_field_of_json_lines(model_directory: Path, tmp_path: Path) -
     path = tmp_path / "stories.jsonl"
     path.write_text("\n".join(json.dumps({"story": story}) for story in STORIES), encoding="utf-8")
     options = ["--scheme", "q8", "--calibrate", path, "--data", path, "--documents", 16, "--data-documents", 9]
-    with pytest.raises(LlgenError, match="has no field 'text'"):
-        call(quantize, model_directory, *options, "-o", tmp_path / "q8")
+    for option in ("--calibrate", "--data"):
+        with pytest.raises(LlgenError, match="has no field 'text'"):
+            call(quantize, model_directory, "--scheme", "q8", option, path, "-o", tmp_path / "q8")
+    assert not (tmp_path / "q8").exists()
     answer = call(quantize, model_directory, *options, "--field", "story", "-o", tmp_path / "q8")
     assert answer["schemes"]["q8"]["documents"] == 9

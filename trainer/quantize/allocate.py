@@ -24,8 +24,8 @@ from llgen.codegen.quantize import QuantModel
 from llgen.codegen.sizes import matrix_sizes
 from llgen.targets.schema import Target
 
-from ..objective import divergence
 from .folded import FoldedLlama, Matrices
+from .imitation import Head, imitation_loss
 
 _UNITS = 4000
 """Into which the knapsack divides what is to be saved."""
@@ -134,12 +134,12 @@ def sensitivities(
     tokens = [batch[:, : model.context] for batch in batches]
     result: dict[Variant, float] = {}
     with torch.inference_mode():
-        wanted = [model(each, exact) for each in tokens]
+        wanted = [Head.of(model, each, exact) for each in tokens]
 
         def loss(matrices: Matrices) -> float:
             losses = [
-                float(divergence(whole(each, matrices), logits, 1.0))
-                for each, logits in zip(tokens, wanted, strict=True)
+                float(imitation_loss(Head.of(whole, each, matrices), head, each, weight=1.0))  # the divergence alone
+                for each, head in zip(tokens, wanted, strict=True)
             ]
             return sum(losses) / len(losses)
 

@@ -17,6 +17,8 @@ _SHORTEST = 3
 """Tokens of a document that has something to predict, behind what it begins with and what that already says."""
 _ALIKE = 1.5
 """How much longer than the shortest of its batch a document may be: what is longer is cut off."""
+_MOST_LOGITS = 1 << 25
+"""Held at once, in float32: 128 MB."""
 
 
 def batches_of_text(texts: Iterable[str], vocabulary: Vocabulary, context: int, documents: int) -> list[Tensor]:
@@ -34,6 +36,11 @@ def spread_over(batches: Sequence[Tensor], count: int) -> list[Tensor]:
     """So many of the batches at most, from all over: they are sorted by length."""
     count = min(count, len(batches))
     return [batches[index * len(batches) // count] for index in range(count)]
+
+
+def sequences_at_once(length: int, vocabulary: int) -> int:
+    """How many sequences may have the logits of all their positions in memory together; one at least."""
+    return max(1, _MOST_LOGITS // (length * vocabulary))
 
 
 def _of_like_length(encoded: Sequence[list[int]]) -> Iterator[Sequence[list[int]]]:

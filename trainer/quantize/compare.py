@@ -15,9 +15,11 @@ from llgen.codegen.quantize import QuantModel
 from llgen.codegen.vocabulary import Vocabulary
 
 from ..evaluate import encode_documents, padded
+from .calibration import sequences_at_once
 from .folded import FoldedLlama, Matrices
 
 _BATCH = 16
+"""Documents at once, where memory allows."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,19 @@ class Comparison:
     documents: int
     tokens: int
     nats_per_token: float
-    ratio: float
+    ratio_to_f32: float
     """Perplexity over that of the float32 model."""
-    standard_error: float
-    """Of the ratio."""
+    standard_error: float | None
+    """Of the ratio; one document has none."""
     kl: float
     """Nats a token that are lost by believing the quantised model where the float32 model is true."""
     top1: float
     """How often both have the same likeliest token."""
+
+    def __str__(self) -> str:
+        """The ratio, for a person."""
+        error = "" if self.standard_error is None else f" ±{self.standard_error:.4f}"
+        return f"x{self.ratio_to_f32:.4f}{error}"
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,10 @@ def compare(
     """Hold contenders against the reference on up to `limit` documents; raises LlgenError when there is none."""
     context = min(each.model.context for each in (reference, *contenders.values()))
     encoded = islice(encode_documents(texts, vocabulary, context), limit)
+    together = min(_BATCH, sequences_at_once(context, len(vocabulary)))
     rows: dict[str, list[Tensor]] = {name: [] for name in contenders}
     documents = 0
-    while batch := list(islice(encoded, _BATCH)):
+    while batch := list(islice(encoded, together)):
         inputs, targets = padded(batch)
         mask = targets >= 0
         chosen = targets.clamp(min=0)[..., None]
@@ -94,13 +102,15 @@ def _summary(sums: Tensor) -> Comparison:
     # The mean is a ratio of sums; its error by the residuals of each document (delta method).
     residuals = sums[:, 2] - extra / tokens * sums[:, 0]
     count = len(sums)
-    error = float(residuals.square().sum().sqrt()) / tokens * math.sqrt(count / max(count - 1, 1))
+    error = None
+    if count > 1:
+        error = ratio * float(residuals.square().sum().sqrt()) / tokens * math.sqrt(count / (count - 1))
     return Comparison(
         documents=count,
         tokens=int(tokens),
         nats_per_token=nats / tokens,
-        ratio=ratio,
-        standard_error=ratio * error,
+        ratio_to_f32=ratio,
+        standard_error=error,
         kl=divergence / tokens,
         top1=same / tokens,
     )

@@ -29,7 +29,7 @@ from ..fused import FusedOperators
 from ..library import library
 from ..operators import Operators
 from .course import Course
-from .folded import FoldedLlama, Matrices
+from .folded import FoldedLlama
 from .imitation import Head, imitation_loss
 from .latent import Latent
 from .lessons import Lesson
@@ -96,7 +96,7 @@ class _Run:
     ) -> None:
         self._folded, self._start, self._course = folded, start, course
         self._lessons, self._held_out = (
-            [replace(lesson, tokens=lesson.tokens[:, : start.context]) for lesson in those]
+            [replace(lesson, tokens=lesson.tokens[:, : start.context + 1]) for lesson in those]
             for those in (lessons, held_out)
         )
         self._teacher, self._exact = FoldedLlama.exact(folded)
@@ -178,9 +178,9 @@ class _Run:
     def _loss(self, lesson: Lesson) -> Tensor:
         inputs, targets = lesson.tokens[:, :-1], lesson.tokens[:, 1:]
         matrices = {name: latent.dequantized() for name, latent in self._latents.items()}
-        ours = _head(self._student, inputs, matrices)
+        ours = Head.of(self._student, inputs, matrices)
         with torch.no_grad():
-            theirs = _head(self._teacher, inputs, self._exact)
+            theirs = Head.of(self._teacher, inputs, self._exact)
         return imitation_loss(ours, theirs, targets, lesson.teacher_weight)
 
     @torch.no_grad()
@@ -191,11 +191,6 @@ class _Run:
 
     def _state(self) -> dict[str, dict[str, Tensor]]:
         return {name: latent.state() for name, latent in self._latents.items()}
-
-
-def _head(model: FoldedLlama, tokens: Tensor, matrices: Matrices) -> Head:
-    vectors, name = model.before_logits(tokens, matrices)
-    return Head(vectors, matrices[name])
 
 
 def _fastest(head_dim: int) -> Operators:

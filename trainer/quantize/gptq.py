@@ -21,12 +21,15 @@ from torch import Tensor
 
 from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, group_scales, round_to_8, row_form
 
+from .calibration import sequences_at_once
 from .folded import FoldedLlama, Matrices
 
 _DAMPING = 0.01
 """Of the mean diagonal of H, added to it: keeps its inverse tame where inputs never went."""
 _SWEEPS = 10
 _REFITS = 4
+_MOST_SPREAD = 1 << 24
+"""Numbers of rows spread over their groups that are held at once, in float64: 128 MB."""
 
 
 class Curvature:
@@ -35,8 +38,9 @@ class Curvature:
     def __init__(self, model: FoldedLlama, matrices: Matrices, batches: Iterable[Tensor]) -> None:
         self._sums: dict[str, Tensor] = {}
         live = {**matrices, "embedding": matrices["embedding"].clone().requires_grad_()}
-        for tokens in batches:
-            self._add(model, live, tokens)
+        for batch in batches:
+            for tokens in torch.split(batch, sequences_at_once(batch.shape[1] - 1, model.config.vocab_size)):
+                self._add(model, live, tokens)
 
     def __getitem__(self, name: str) -> Tensor:
         total = self._sums[name]
@@ -124,16 +128,12 @@ def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tenso
     """Group scales that fit the integers best; rows that gain nothing keep theirs. None when no row gains."""
     if form.multipliers is None:
         return None
-    rows, groups = form.multipliers.shape
-    spread = torch.zeros(rows, groups, weights.shape[1], dtype=torch.float64)
-    for group in range(groups):
-        columns = slice(group * GROUP, (group + 1) * GROUP)
-        spread[:, group, columns] = integers[:, columns]
-    normal = spread @ hessian @ spread.mT  # [rows, groups, groups]
-    normal.diagonal(dim1=1, dim2=2).add_(1e-9 * normal.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + 1e-30)
-    fitted = torch.linalg.solve(normal, (spread @ hessian @ weights[:, :, None])).squeeze(-1)
+    groups = form.multipliers.shape[1]
+    together = max(1, _MOST_SPREAD // (groups * weights.shape[1]))
+    parts = zip(torch.split(weights, together), torch.split(integers, together), strict=True)
+    fitted = torch.cat([_fitted(*part, groups, hessian) for part in parts]).numpy()
     before = form.multipliers.astype(np.float64) * form.scales[:, np.newaxis]
-    scales, multipliers = row_form(np.where(fitted.numpy() * before > 0, fitted.numpy(), before))
+    scales, multipliers = row_form(np.where(fitted * before > 0, fitted, before))
     trial = replace(form, scales=scales, multipliers=multipliers)
     gains = (_error(weights, integers, trial, hessian) < _error(weights, integers, form, hessian)).numpy()
     if not gains.any():
@@ -143,6 +143,19 @@ def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tenso
         scales=np.where(gains, scales, form.scales).astype(np.float32),
         multipliers=np.where(gains[:, np.newaxis], multipliers, form.multipliers),
     )
+
+
+def _fitted(weights: Tensor, integers: Tensor, groups: int, hessian: Tensor) -> Tensor:
+    """What one integer of each group is best worth, [rows, groups]: least squares, row by row."""
+    spread = torch.zeros(len(weights), groups, weights.shape[1], dtype=torch.float64)
+    for group in range(groups):
+        columns = slice(group * GROUP, (group + 1) * GROUP)
+        spread[:, group, columns] = integers[:, columns]
+    pulled = spread @ hessian
+    normal = pulled @ spread.mT  # [rows, groups, groups]
+    normal.diagonal(dim1=1, dim2=2).add_(1e-9 * normal.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) + 1e-30)
+    fitted: Tensor = torch.linalg.solve(normal, pulled @ weights[:, :, None]).squeeze(-1)
+    return fitted
 
 
 def _error(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .folded import FoldedLlama, Matrices
+
 _POSITIONS = 256
 """At a time: 4 MB of logits with a vocabulary of 4,096."""
 
@@ -23,6 +25,12 @@ class Head(NamedTuple):
     """[B, T, D]"""
     classifier: Tensor
     """[V, D]"""
+
+    @classmethod
+    def of(cls, model: FoldedLlama, tokens: Tensor, matrices: Matrices) -> Head:
+        """What a model makes of tokens [B, T]."""
+        vectors, name = model.before_logits(tokens, matrices)
+        return cls(vectors, matrices[name])
 
 
 def imitation_loss(ours: Head, theirs: Head, targets: Tensor, weight: float) -> Tensor:

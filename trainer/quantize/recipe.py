@@ -76,6 +76,8 @@ def quantize_with_data(
             raise Interrupted("stopped while preparing")
         told(what)
 
+    if checkpoint.config.max_seq_len < 2:
+        raise LlgenError(f"'{checkpoint.name}' has one position, which nothing can be learned at", "--method rtn")
     folded = fold(lower(checkpoint), recipe.scheme)
     given = _given(folded, recipe, tell)
     if recipe.course is None:

@@ -12,7 +12,7 @@ from llgen.codegen.errors import LlgenError
 from llgen.codegen.fold import FoldedModel
 
 _NAME = "key"
-_PROCEDURE = "3"
+_PROCEDURE = "4"
 """Goes up when preparing or training changes, for what was begun in one way cannot go on in another."""
 
 
