@@ -279,6 +279,8 @@ class CodegenContext:
     has_tokenizer: bool
     speculates: bool
     """Tokens may be evaluated ahead."""
+    forgets: bool
+    """A reset forgets threads or speculation, which are then to be given again."""
     least_match: int
     """Tokens that must have stood in the conversation before, one after the other, for more to be expected."""
     most_match: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from llgen.targets.schema import Target
 from . import __version__, literals, numerics
 from .butterflies import passes_of
 from .constants import buffer_offsets, private_constants, public_constants, state_members
-from .context import CodegenContext, MatrixWords, ShapeWords, TensorWords, TileWords, TokenizerWords
+from .context import CodegenContext, MatrixWords, Named, ShapeWords, TensorWords, TileWords, TokenizerWords
 from .fold import KINDS
 from .forms import group_forms, listed
 from .kernels import KernelSet, Tile
@@ -48,6 +49,7 @@ def name(
     threads = memory.block is not None and memory.block.threads
     long_vectors = blocks and kernels.long_lanes > 0
     forms = group_forms(model.bits_used, kernels)
+    dimensions, members = private_constants(model, memory, kernels), state_members(memory)
     return CodegenContext(
         p=prefix,
         P=upper,
@@ -63,12 +65,12 @@ def name(
         rodata_text=f"{memory.rodata_bytes:,}",
         ram_text=f"{memory.ram_bytes:,}",
         stack_text=f"{promised_stack(model, kernels):,}",
-        ready_word=model.sha256[:8].upper(),
+        ready_word=_ready_word(model, memory, [*dimensions, *members], threads=threads),
         public_constants=public_constants(model, memory, kernels, tables, upper),
-        private_constants=private_constants(model, memory, kernels),
+        private_constants=dimensions,
         buffers=buffer_offsets(memory),
         tensors=[TensorWords(t.name, t.type, len(t.data), t.count) for t in packed.tensors],
-        members=state_members(memory),
+        members=members,
         word_room=WORD_ROOM,
         block_rows=kernels.block_rows(model.is_integer),
         accumulators=range(kernels.accumulators),
@@ -147,6 +149,7 @@ def name(
         classifier="embedding" if model.classifier is None else "classifier",
         has_tokenizer=tables is not None,
         speculates=memory.drafts > 0,
+        forgets=threads or memory.drafts > 0,
         least_match=LEAST_MATCH,
         most_match=MOST_MATCH,
         baked_prompt=memory.prompt is not None,
@@ -182,6 +185,19 @@ def name(
         tokenizer=None if tables is None else _tokenizer(model, tables),
         machine=None if target.firmware is None else machine_words(target.firmware),
     )
+
+
+def _ready_word(model: QuantModel, memory: MemoryPlan, layout: Sequence[Named], *, threads: bool) -> str:
+    """32 bits of a hash of all that decides what a state's bytes mean."""
+    facts = [
+        model.sha256,
+        model.kv,
+        memory.ram_bytes,
+        memory.drafts,
+        threads,
+        *((each.padded_name, each.value) for each in layout),
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8].upper()
 
 
 def _compiler(target: Target) -> str:

@@ -12,6 +12,7 @@ import pytest
 from generated import write_files
 from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
 
+from llgen.codegen.extras import Extras
 from llgen.codegen.measure import measure
 from llgen.codegen.pipeline import generate, quantized
 from llgen.codegen.sizes import promised_stack
@@ -163,6 +164,23 @@ def test_valgrind_finds_nothing(tmp_path):
         ["valgrind", "-q", "--error-exitcode=9", tmp_path / "api"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_state_of_another_build_is_not_taken_for_ones_own():
+    checkpoint = random_checkpoint()
+    builds = [
+        generate(quantized(checkpoint, scheme, kv, context), load_target(target), extras=Extras(drafts=drafts))
+        for scheme, kv, context, target, drafts in (
+            ("f32", "f32", None, "generic", 0),
+            ("q8", "f32", None, "generic", 0),
+            ("q8", "q8", None, "generic", 0),
+            ("q8", "q8", 20, "generic", 0),
+            ("q8", "q8", None, "x86_64_v3", 0),
+            ("q8", "q8", None, "x86_64_v3", 4),
+            ("q8", "q8", None, "x86_64_v3", 16),
+        )
+    ]
+    assert len({build.context.ready_word for build in builds}) == len(builds)
 
 
 def test_two_models_in_one_program(tmp_path):

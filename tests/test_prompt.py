@@ -63,6 +63,8 @@ def test_the_bits_of_evaluating_it(name, prefill, scheme, kv, length, tmp_path):
         if at < len(TOKENS):
             assert library.eval(TOKENS[at]) == 0
     library.state[:] = b"\xff" * len(library.state)  # NaNs, everywhere
+    assert library.function("begin")(library.state) == -5  # never reset
+    library.reset()
     assert library.function("begin")(library.state) == 0
     assert library.prefill(TOKENS[length:]) == 0
     np.testing.assert_array_equal(library.logits().view(np.uint32), expected[-1].view(np.uint32))

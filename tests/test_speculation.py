@@ -42,6 +42,12 @@ class Speculating(Library):
         super().__init__(source, folder, target, extras=Extras(drafts=7, prompt=options.pop("prompt", None)), **options)
         assert self.speculate(7) == 0
 
+    def reset(self) -> None:
+        """Forgets all, and evaluates ahead again."""
+        super().reset()
+        assert self.speculated() == (0, 0)
+        assert self.speculate(7) == 0
+
     def speculate(self, drafts: int) -> int:
         return int(self.function("set_speculation")(self.state, ctypes.c_uint32(drafts)))
 
@@ -395,6 +401,14 @@ def test_sanitizers_find_nothing(tmp_path):
     subprocess.run(["gcc", *flags, "-o", "harness", "harness.c", *generation.model_sources], cwd=tmp_path, check=True)
     done = subprocess.run([tmp_path / "harness"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reset_forgets_that_tokens_were_evaluated_ahead(tmp_path):
+    library = Speculating(random_checkpoint(), tmp_path)
+    Library.reset(library)
+    for token in [3, 4, 5] * 8:
+        assert library.eval(token) == 0
+    assert library.speculated() == (0, 0)
 
 
 def test_on_several_threads(tmp_path):
