@@ -62,8 +62,10 @@ class ModelConfig:
             raise LlgenError(f"n_heads is {self.n_heads}, which n_kv_heads {self.n_kv_heads} does not divide", _CORRUPT)
         if self.head_dim % 2:
             raise LlgenError(f"head_dim is {self.head_dim}; RoPE rotates pairs, so it must be even", hint=_CORRUPT)
-        if not 0.0 < self.norm_eps < 1.0:
-            raise LlgenError(f"norm_eps is {self.norm_eps}; it must lie between 0 and 1")
+        if not 1e-37 <= self.norm_eps < 1.0:
+            raise LlgenError(
+                f"norm_eps is {self.norm_eps}; it must lie between 1e-37, for float32 has to hold it, and 1"
+            )
         if not 1.0 < self.rope_theta <= 1e9:
             raise LlgenError(f"rope_theta is {self.rope_theta}; it must be above 1 and at most 1e9")
         for name in ("bos_id", "eos_id"):

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from .arena import STEPS
 from .context import Named
 from .kernels import KernelSet
-from .plan import BlockPlan, MemoryPlan
+from .plan import WORD_ROOM, BlockPlan, MemoryPlan
 from .quantize import QuantModel
 from .sizes import operand_elements, promised_stack
 from .tokenizer_tables import TokenizerTables
 
 _MEMBER_COMMENTS = {
-    "tokens": " /* the last so many: to merge a prompt's last word in */",
+    "tokens": f" /* the last {WORD_ROOM}: to merge a prompt's last word in */",
     "drafts": " /* the newest token, and those expected behind it */",
 }
 

@@ -26,7 +26,7 @@ UNPACKED = frozenset({5, 6})
 """Bits of matrices that kernels unpack to bytes before they multiply them."""
 MAX_MULTIPLIER = 127
 SMALLEST_SCALE = 2.0**-60
-"""Of a row: products with a smaller one could be subnormal."""
+"""Of a row: its product with a vector's scale is never subnormal."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,14 @@ from elftools.elf.sections import Section, SymbolTableSection
 
 from .errors import LlgenError
 
+_CALLS = {
+    "EM_ARM": (10, 28),  # R_ARM_THM_CALL, R_ARM_CALL
+    "EM_AARCH64": (283,),  # R_AARCH64_CALL26
+    "EM_X86_64": (4,),  # R_X86_64_PLT32
+    "EM_RISCV": (18, 19),  # R_RISCV_CALL, R_RISCV_CALL_PLT
+}
+"""Types of relocations that a call has."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -86,6 +94,7 @@ def _read_functions(
         for index, section in enumerate(elf.iter_sections())
         if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_size"]
     }
+    calls = _CALLS.get(elf["e_machine"], ())
     frames = dict.fromkeys(text.values(), 0)
     callees: dict[str, set[str]] = {key: set() for key in text.values()}
     for symbol in symbols.iter_symbols():
@@ -104,7 +113,8 @@ def _read_functions(
             for relocation in section.iter_relocations():
                 target = symbols.get_symbol(relocation["r_info_sym"])
                 callee = text.get(target["st_shndx"], target.name if target["st_shndx"] == "SHN_UNDEF" else "")
-                if callee and callee != caller:
+                # What refers to its own section is a table of its jumps, unless it is a call.
+                if callee and (callee != caller or relocation["r_info_type"] in calls):
                     callees[caller].add(callee)
     for key in text.values():
         functions[key] = _Function(frames[key], frozenset(callees[key]))

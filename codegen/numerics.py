@@ -113,8 +113,8 @@ def hadamard(x: Real, block: int) -> Real:
     return np.ascontiguousarray(turned.T).reshape(x.shape)
 
 
-SMALLEST_STEP = Float(2.0**-60)
-"""A vector with no larger number is quantised to zeros: products with its scale could be subnormal."""
+SMALLEST_STEP = Float(2.0**-56)
+"""A vector with no larger number is quantised to zeros: the product of two such scales could be subnormal."""
 WEIGHT_LEVELS = 32767
 """What the largest of the attention weights becomes in whole numbers, so that 16 bits hold them."""
 CHUNK = 512

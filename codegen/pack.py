@@ -170,8 +170,9 @@ def _int_arrays(
     block = kernels.block_rows(True)
     for matrix in matrices:
         assert isinstance(matrix, IntMatrix)
-        if matrix.largest_sum() > _MAX_SUM:
-            raise LlgenError(f"the sums of '{kind}' may reach {matrix.largest_sum():,}; 32 bits hold {_MAX_SUM:,}")
+        bias = 128 * 127 * matrix.shape[1] if kernels.biased else 0  # times a vector's sum, as `rows_int.c.j2` begins
+        if (largest := max(matrix.largest_sum(), bias)) > _MAX_SUM:
+            raise LlgenError(f"the sums of '{kind}' may reach {largest:,}; 32 bits hold {_MAX_SUM:,}")
         grouped = matrix.multipliers is not None
         places.append(MatrixPlace(len(weights), len(scales) // 2, len(multipliers) if grouped else None, matrix.bits))
         for half in np.split(np.arange(matrix.shape[0]), parts):

@@ -12,6 +12,7 @@ import pytest
 from generated import write_files
 from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
 
+from llgen.codegen.errors import LlgenError
 from llgen.codegen.extras import Extras
 from llgen.codegen.measure import measure
 from llgen.codegen.pipeline import generate, quantized
@@ -83,6 +84,43 @@ def test_a_compiler_without_any_flags_builds_it_too(tmp_path):
     compile_c(tmp_path, ["cc", "-o", "odd", *generation.sources])
 
 
+@pytest.mark.parametrize("scheme", ["f32", "q8"])
+def test_no_flag_changes_the_bits(tmp_path, scheme):
+    """Products and sums are fused by none, and what reorders them is refused."""
+    generation = generate(quantized(checkpoint(), scheme), load_target("x86_64_v3"))
+    write_files(generation, tmp_path)
+    flags = ["-O3", "-march=haswell", "-c", "odd_forward.c", "-o", "odd_forward.o"]
+    for compiler in (
+        ["gcc", "-std=gnu11", "-ffp-contract=fast"],
+        [sys.executable, "-m", "ziglang", "cc", "-std=gnu11"],
+    ):
+        compile_c(tmp_path, [*compiler, *flags])
+        words = ["objdump", "-d", "odd_forward.o"]
+        code = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert "vmulps" in code and "vaddps" in code
+        assert not re.search(r"vfn?m(add|sub)", code)
+    words = ["gcc", "-ffast-math", *flags]
+    refused = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "odd: -ffast-math changes the bits" in refused.stderr
+
+
+@pytest.mark.parametrize("target", ["cortex_m0plus", "cortex_m3", "riscv32_imac"])
+def test_a_part_without_floats_calls_the_compiler_and_a_square_root(tmp_path, target):
+    generation = generate(quantized(checkpoint(), "q8"), load_target(target))
+    write_files(generation, tmp_path)
+    objects = compile_objects(tmp_path, generation.sources, load_target(target), tmp_path)
+    undefined = set(measure(objects[: len(generation.model_sources)]).undefined)
+    assert {name for name in undefined if not name.startswith("__")} <= {
+        "memcpy",
+        "memset",
+        "memmove",
+        "strlen",
+        "sqrtf",
+    }
+    assert "sqrtf, and the compiler's own functions for floats" in generation.files["odd.h"].decode()
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_symbols_and_sections(tmp_path, target):
     """No heap, no input or output, no writable globals, no recursion, no more stack than promised."""
@@ -96,6 +134,24 @@ def test_symbols_and_sections(tmp_path, target):
     assert 0 < found.stack <= promised_stack(generation.model, generation.kernels)
     assert found.rodata >= generation.memory.rodata_bytes
     assert found.rodata - generation.memory.rodata_bytes < 2048  # messages and constants
+
+
+RECURSION = {
+    "itself": "int f(int n);\nint f(int n) { volatile int own[9]; own[0] = n; return n ? f(n - 1) + own[0] : 1; }",
+    "another": "int f(int n);\nint g(int n);\n"
+    "int f(int n) { return n ? g(n - 1) + n : 1; }\nint g(int n) { return f(n / 2) * 3; }",
+}
+
+
+@pytest.mark.parametrize(
+    "target", ["x86_64", "aarch64", "armv7", "cortex_m4f", "cortex_m0plus", "riscv64", "riscv32_imac"]
+)
+@pytest.mark.parametrize("kind", RECURSION)
+def test_a_function_that_calls_itself_has_no_bound(tmp_path, target, kind):
+    (tmp_path / "deep.c").write_text(RECURSION[kind])
+    objects = compile_objects(tmp_path, ["deep.c"], load_target(target), tmp_path, "-O1")
+    with pytest.raises(LlgenError, match="calls itself"):
+        measure(objects)
 
 
 HEADS_OF_14 = replace(ODD, dim=70, n_heads=5, n_kv_heads=5, head_dim=14)
@@ -136,7 +192,9 @@ def test_includes_and_globals_are_the_promised_ones(tmp_path):
         if path.endswith((".c", ".h")) and path not in ("main.c", "port.c", "odd_threads.c"):
             text = content.decode()
             assert set(re.findall(r"#include <(\S+)>", text)) <= allowed, path
-            assert not re.search(r"#\s*if(n?def)?\b(?!.*(_H\b|__cplusplus|__BYTE_ORDER__))", text), path
+            assert not re.search(
+                r"#\s*if(n?def)?\b(?!.*(_H\b|__cplusplus|__BYTE_ORDER__|__FAST_MATH__|__clang__))", text
+            ), path
             assert "\t" not in text, path
             assert not re.search(r"[ ]+$", text, re.MULTILINE), path
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from llgen.codegen import numerics
+from llgen.codegen.matrix import SMALLEST_SCALE
 
 FLOATS = st.floats(-100, 100, width=32)
 
@@ -62,6 +63,14 @@ def test_hadamard_adds_and_subtracts_in_its_order(shape, seed, count):
     found = numerics.hadamard(x, block)
     assert found.tobytes() == expected.tobytes()
     np.testing.assert_allclose(numerics.hadamard(found, block), block * x, rtol=1e-5, atol=1e-4 * block)
+
+
+def test_no_product_of_two_scales_is_subnormal():
+    smallest = numerics.quantize_vector(np.array([numerics.SMALLEST_STEP], np.float32)).scale[0]
+    assert smallest > 0
+    normal = np.finfo(np.float32).tiny
+    assert smallest * smallest >= normal
+    assert smallest * np.float32(SMALLEST_SCALE) >= normal
 
 
 def test_subnormals_are_flushed():
