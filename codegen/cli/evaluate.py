@@ -123,7 +123,10 @@ def _compare(
     if is_quantized(path) and reference is None:
         raise UsageError(f"'{path}' holds integers alone", "--reference MODEL, the float32 model it was made of")
     exact = _read(reference or path)
-    model = read_model(path, scheme, kv) if is_quantized(path) else quantized(_read(path), scheme or "f32", kv)
+    if is_quantized(path):
+        model = read_model(path, scheme, kv)
+    else:
+        model = quantized(exact if reference is None else _read(path), scheme or "f32", kv)
     if model.vocabulary is None:
         raise _no_tokenizer(path)
     if exact.config != model.config:

@@ -14,7 +14,7 @@ from llgen.codegen.errors import ExitCode, LlgenError, UsageError
 from llgen.codegen.quantize import CACHES, QuantModel, quantize
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
-from llgen.targets.schema import Target, load_target
+from llgen.targets.schema import load_target
 from llgen.trainer.quantize.course import ITERATIONS, TEACHER_WEIGHT, Course
 
 from .options import (
@@ -28,18 +28,23 @@ from .options import (
     spinner,
     target_option,
 )
+from .quantize_options import (
+    MOST_CALIBRATED,
+    budget_of,
+    require_distilling,
+    require_fields,
+    require_sense,
+    require_texts,
+)
 from .scheme_table import Row, as_json_rows, rows_of, table
 
 if TYPE_CHECKING:
     from llgen.trainer.data import Source
-    from llgen.trainer.quantize.allocate import Budget
     from llgen.trainer.quantize.recipe import Recipe
 
 _PATH = click.Path(path_type=Path)
-_MOST_CALIBRATED = 512
-"""Texts that GPTQ goes by, which gains nothing from more."""
-_DOCUMENTS = {"gptq": _MOST_CALIBRATED, "distill": 10_000}
-_WRITTEN = {"gptq": _MOST_CALIBRATED, "distill": 2048}
+_DOCUMENTS = {"gptq": MOST_CALIBRATED, "distill": 10_000}
+_WRITTEN = {"gptq": MOST_CALIBRATED, "distill": 2048}
 """Texts that the model writes where none are given."""
 
 
@@ -110,13 +115,12 @@ def command(
     text stays. Distilling begins there, and trains integers and scales towards what the float32 model says of that
     text; it takes from minutes to hours, and the same command goes on where Ctrl-C ended it.
     """
-    _require_sense(scheme, method, bits, flash)
-    _require_texts(method, calibrate, documents, written)
-    if calibrate is None and data is None and (field or separator):
-        raise UsageError("--field and --separator are of a text", "--calibrate TEXT or --data TEXT; or leave them out")
-    _require_distilling(method, calibrate, iterations, teacher_weight)
+    require_sense(scheme, method, bits, flash)
+    require_texts(method, calibrate, documents, written)
+    require_fields(calibrate, data, field, separator)
+    require_distilling(method, calibrate, iterations, teacher_weight)
     facts = load_target(target)
-    budget = _budget(bits, flash, facts)
+    budget = budget_of(bits, flash, facts)
     checkpoint = load_checkpoint(model)
     if output.resolve() == model.resolve():
         raise UsageError(f"-o is '{model}' itself, whose float32 weights would be lost", "choose another -o")
@@ -159,76 +163,6 @@ def command(
         say(line)
     say(f"next: llgen check {output}")
     return ExitCode.DONE
-
-
-def _require_sense(scheme: str, method: str, bits: str | None, flash: str | None) -> None:
-    """Raise UsageError for options that do not go together."""
-    if bits is not None and (scheme != "q4" or method == "rtn"):
-        raise UsageError("--bits chooses among 8, 6, 5 and 4 by measuring", "--scheme q4 and --method gptq or distill")
-    if (flash is not None) != (bits == "auto"):
-        raise UsageError("--bits auto and --flash SIZE go together", "both; or --bits 5.0, an average; or neither")
-
-
-def _require_texts(method: str, calibrate: Path | None, documents: int | None, written: int | None) -> None:
-    """Raise UsageError for texts that nothing would read, and where there would be none."""
-    for option, value in (("--calibrate", calibrate), ("--documents", documents), ("--written", written)):
-        if value is not None and method == "rtn":
-            raise UsageError("--method rtn calibrates nothing", f"leave {option} out, or --method gptq")
-    if calibrate is None and documents is not None:
-        raise UsageError("--documents are those of a text", "--calibrate TEXT; or --written, for the model's own texts")
-    if calibrate is None and written == 0:
-        raise UsageError("--written 0 leaves no text to calibrate on", "--calibrate TEXT, or some written")
-    for option, value in (("--documents", documents), ("--written", written)):
-        if method == "gptq" and value is not None and value > _MOST_CALIBRATED:
-            raise UsageError(
-                f"{option} is {value:,}; GPTQ goes by {_MOST_CALIBRATED} texts at most, and gains nothing from more",
-                f"{option} {_MOST_CALIBRATED}, or leave it out; or --method distill",
-            )
-    if calibrate is not None and written and method == "gptq":
-        raise UsageError("--method gptq goes by one kind of text", "--calibrate or --written; or --method distill")
-
-
-def _require_distilling(
-    method: str, calibrate: Path | None, iterations: int | None, teacher_weight: float | None
-) -> None:
-    """Raise UsageError for options of distillation where there is none, or nothing for them to decide."""
-    for option, value in (("--iterations", iterations), ("--teacher-weight", teacher_weight)):
-        if value is not None and method != "distill":
-            raise UsageError(f"--method {method} has no {option}", "--method distill")
-    if teacher_weight is not None and calibrate is None:
-        raise UsageError("--teacher-weight weighs the float32 model against a text", "--calibrate TEXT")
-
-
-def _budget(bits: str | None, flash: str | None, target: Target) -> Budget | None:
-    if bits is None:
-        return None
-    limit = _bytes(flash) if flash is not None else _average(bits)
-    need_torch("--bits")
-    from llgen.trainer.quantize.allocate import BitsBudget, FlashBudget
-
-    return FlashBudget(limit, target) if isinstance(limit, int) else BitsBudget(limit)
-
-
-def _average(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 4.0 <= value <= 9.0:
-        raise UsageError(f"--bits is '{text}'", "auto, with --flash; or an average from 4 to 9, as 5.0")
-    return value
-
-
-def _bytes(text: str) -> int:
-    units = {"K": 1 << 10, "M": 1 << 20}
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in units else (text, "")
-    try:
-        value = int(float(number) * units.get(unit, 1))
-    except (ValueError, OverflowError):
-        value = 0
-    if value <= 0:
-        raise UsageError(f"--flash is '{text}'", "bytes, or 200K, or 1.5M")
-    return value
 
 
 def _text(
