@@ -8,16 +8,17 @@ from pathlib import Path
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import ENUM_RELOC_TYPE_AARCH64, ENUM_RELOC_TYPE_ARM, ENUM_RELOC_TYPE_x64
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import Section, SymbolTableSection
 
 from .errors import LlgenError
 
 _CALLS = {
-    "EM_ARM": (10, 28),  # R_ARM_THM_CALL, R_ARM_CALL
-    "EM_AARCH64": (283,),  # R_AARCH64_CALL26
-    "EM_X86_64": (4,),  # R_X86_64_PLT32
-    "EM_RISCV": (18, 19),  # R_RISCV_CALL, R_RISCV_CALL_PLT
+    "EM_ARM": (ENUM_RELOC_TYPE_ARM["R_ARM_THM_CALL"], ENUM_RELOC_TYPE_ARM["R_ARM_CALL"]),
+    "EM_AARCH64": (ENUM_RELOC_TYPE_AARCH64["R_AARCH64_CALL26"],),
+    "EM_X86_64": (ENUM_RELOC_TYPE_x64["R_X86_64_PLT32"],),
+    "EM_RISCV": (18, 19),  # R_RISCV_CALL and R_RISCV_CALL_PLT, which pyelftools does not name
 }
 """Types of relocations that a call has."""
 

@@ -105,19 +105,17 @@ def test_no_flag_changes_the_bits(tmp_path, scheme):
     assert "odd: -ffast-math changes the bits" in refused.stderr
 
 
+MADE_OF_LOOPS = {"memcpy", "memset", "memmove", "strlen"}
+"""The compiler may make calls of these out of loops; the model itself calls nothing."""
+
+
 @pytest.mark.parametrize("target", ["cortex_m0plus", "cortex_m3", "riscv32_imac"])
 def test_a_part_without_floats_calls_the_compiler_and_a_square_root(tmp_path, target):
     generation = generate(quantized(checkpoint(), "q8"), load_target(target))
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.sources, load_target(target), tmp_path)
     undefined = set(measure(objects[: len(generation.model_sources)]).undefined)
-    assert {name for name in undefined if not name.startswith("__")} <= {
-        "memcpy",
-        "memset",
-        "memmove",
-        "strlen",
-        "sqrtf",
-    }
+    assert {name for name in undefined if not name.startswith("__")} <= {*MADE_OF_LOOPS, "sqrtf"}
     assert "sqrtf, and the compiler's own functions for floats" in generation.files["odd.h"].decode()
 
 
@@ -129,8 +127,7 @@ def test_symbols_and_sections(tmp_path, target):
     objects = compile_objects(tmp_path, generation.sources, load_target(target), tmp_path)
     found = measure(objects[: len(generation.model_sources)])
     assert found.writable == 0
-    # The compiler may make calls of these out of loops; the model itself calls nothing.
-    assert set(found.undefined) <= {"memcpy", "memset", "memmove", "strlen"}
+    assert set(found.undefined) <= MADE_OF_LOOPS
     assert 0 < found.stack <= promised_stack(generation.model, generation.kernels)
     assert found.rodata >= generation.memory.rodata_bytes
     assert found.rodata - generation.memory.rodata_bytes < 2048  # messages and constants

@@ -15,7 +15,7 @@ from llgen.codegen.quantize import CACHES, QuantModel, quantize
 from llgen.codegen.quantized import save_quantized
 from llgen.codegen.spec import lower
 from llgen.targets.schema import load_target
-from llgen.trainer.quantize.course import ITERATIONS, TEACHER_WEIGHT, Course
+from llgen.trainer.quantize.course import ITERATIONS, MOST_CALIBRATED, TEACHER_WEIGHT, Course
 
 from .options import (
     answer,
@@ -29,7 +29,6 @@ from .options import (
     target_option,
 )
 from .quantize_options import (
-    MOST_CALIBRATED,
     budget_of,
     require_distilling,
     require_fields,

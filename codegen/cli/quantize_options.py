@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from llgen.codegen.errors import UsageError
 from llgen.targets.schema import Target
+from llgen.trainer.quantize.course import MOST_CALIBRATED
 
 from .options import need_torch
 
 if TYPE_CHECKING:
     from llgen.trainer.quantize.allocate import Budget
-
-MOST_CALIBRATED = 512
-"""Texts that GPTQ goes by, which gains nothing from more."""
 
 
 def require_sense(scheme: str, method: str, bits: str | None, flash: str | None) -> None:

@@ -12,7 +12,8 @@ from llgen.codegen.vocabulary import Vocabulary
 
 from ..evaluate import encode_documents
 
-_BATCH = 16
+BATCH = 16
+"""Texts of a batch, at most."""
 _SHORTEST = 3
 """Tokens of a document that has something to predict, behind what it begins with and what that already says."""
 _ALIKE = 1.5
@@ -29,7 +30,7 @@ def batches_of_text(texts: Iterable[str], vocabulary: Vocabulary, context: int, 
 
 def batches_of_samples(parts: Iterable[Tensor]) -> list[Tensor]:
     """Batches of tokens [B, T] of texts of one length, however many of them stand together."""
-    return [batch for part in parts for batch in torch.split(part, _BATCH)]
+    return [batch for part in parts for batch in torch.split(part, BATCH)]
 
 
 def spread_over(batches: Sequence[Tensor], count: int) -> list[Tensor]:
@@ -48,7 +49,7 @@ def _of_like_length(encoded: Sequence[list[int]]) -> Iterator[Sequence[list[int]
     first = 0
     while first < len(encoded):
         longest = _ALIKE * len(encoded[first])
-        batch = [ids for ids in encoded[first : first + _BATCH] if len(ids) <= longest]
+        batch = [ids for ids in encoded[first : first + BATCH] if len(ids) <= longest]
         yield batch
         first += len(batch)
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .calibration import spread_over
+from .calibration import BATCH, spread_over
+from .course import MOST_CALIBRATED
 
 _MOST_HELD_OUT = 8
-_CALIBRATION_BATCHES = 32
-"""GPTQ gains nothing from more, of 16 documents each."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Texts:
 
     def calibration(self) -> list[Tensor]:
         """Those that decide how the model is rounded before it learns."""
-        return spread_over(self.usual, _CALIBRATION_BATCHES)
+        return spread_over(self.usual, MOST_CALIBRATED // BATCH)
 
     def lessons(self, teacher_weight: float) -> tuple[list[Lesson], list[Lesson]]:
         """Those to learn from, and those held out of the usual text; the float32 model's opinion of the given counts
