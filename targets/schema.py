@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tomllib
 from importlib.resources import files
@@ -11,7 +12,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from llgen.codegen.errors import LlgenError, UsageError
+from llgen.errors import LlgenError, UsageError, closest, did_you_mean, unknown_name
+from llgen.lfs import refuse_pointer_file
+from llgen.paths import Pathlike
+from llgen.shown import shown, shown_error
+from llgen.targets.instruction_sets import require_known
 
 Content = Literal["code", "weights", "data", "state"]
 """What a memory region may hold: vectors, functions and tables; weights; variables and the stack; the model's state."""
@@ -30,6 +35,9 @@ class Compiler(_Facts):
     """zig's -target; none for the machine itself."""
     cpu: str | None = None
     """zig's -mcpu, in zig's spelling: underscores, features joined by + and -."""
+    libc_cpu: str | None = None
+    """The -mcpu of the C library; none for `cpu`. Targets with the same triple share a library when this is the same,
+    and zig needs a minute to build one."""
     cflags: tuple[str, ...] = ()
     """Flags that any compiler needs for this target; they stand in the generated Makefile too."""
     ldflags: tuple[str, ...] = ()
@@ -41,22 +49,22 @@ class Compiler(_Facts):
 
 
 class Runner(_Facts):
-    """How a program for a target is started on the machine at hand."""
+    """How a program for a target is started on this machine."""
 
     argv: tuple[str, ...] = Field(min_length=1)
-    """The words before the program's own arguments; {artifact} stands for the program, {python} for this Python,
-    {directory} for the folder of the program."""
+    """The words before the program's own arguments; {artifact} is the program, {python} this Python, {directory} the
+    folder of the program."""
     package: str | None = None
-    """The Debian package that brings the first word, when that is an emulator."""
+    """The Debian package that contains the first word, if the first word is an emulator."""
     python_package: str | None = None
-    """The Python package that running needs, when it is one."""
+    """The Python package that runs the program, if there is one."""
     cpu_flags: tuple[str, ...] = ()
-    """What the processor must have, in the words of Linux's /proc/cpuinfo, when the machine itself runs the program."""
+    """Flags of Linux's /proc/cpuinfo that the processor must have when this machine runs the program itself."""
     compiles: bool = False
-    """Whether it turns the program into machine code of the machine at hand, so that time says something of both."""
+    """Whether the runner compiles the program to machine code of this machine, so that its time is meaningful."""
     counter: Literal["callgrind", "plugin", "icount", "fuel"] | None = None
-    """How instructions are counted: by valgrind, a plugin of QEMU's user mode, the virtual time of a QEMU machine,
-    or wasmtime's fuel. None: they are not."""
+    """How instructions are counted: by valgrind, by a plugin of QEMU's user mode, in a QEMU machine whose clock counts
+    instructions, or as wasmtime's fuel. None: not at all."""
 
 
 class Memory(_Facts):
@@ -78,7 +86,8 @@ class Firmware(_Facts):
     caches: bool = False
     """The start-up code turns the caches on."""
     clock_hz: int = Field(gt=0, lt=1 << 32)
-    """Ticks a second of the core's timer: SysTick on the processor's clock, or the cycle counter."""
+    """Ticks a second of the board's timer: SysTick on the processor's clock, or the cycle counter. No figure of an
+    emulated run goes by it, for the emulator's clock is another."""
     stack_bytes: int = Field(default=4096, ge=2048, multiple_of=16)
     """Room for the stack at the end of the region that holds the data."""
     memory: tuple[Memory, ...] = Field(min_length=1)
@@ -104,6 +113,8 @@ class Target(_Facts):
     """The facts of one target."""
 
     name: str
+    source: str | None = Field(default=None, exclude=True)
+    """The file that it was read from, for messages; None: llgen ships it. It decides nothing."""
     description: str
     isa: tuple[str, ...] = Field(min_length=1)
     """Instruction sets for the kernels, the best first."""
@@ -116,6 +127,11 @@ class Target(_Facts):
     """For programs without an operating system, and only for those."""
     runner: Runner | None = None
     """None: programs for this target can be built here, not run."""
+
+    @property
+    def is_module(self) -> bool:
+        """Programs are WebAssembly modules, whose one memory holds state, weights, stack and all else."""
+        return (self.compiler.triple or "").startswith("wasm")
 
     @model_validator(mode="after")
     def _firmware_goes_with_semihosting(self) -> Target:
@@ -131,25 +147,46 @@ def keeps_time(target: Target) -> bool:
     return runner is not None and (runner.compiles or runner.argv[0] == "{artifact}")
 
 
-def load_target(name: str) -> Target:
-    """The target of that name, or in that TOML file; `host` is the best one for the machine at hand.
+def load_target(name: Pathlike) -> Target:
+    """The target of that name, or in that TOML file; `host` is the best target for this machine.
 
     Raises UsageError when there is none, LlgenError when the file breaks the schema.
     """
+    name = os.fspath(name)
     if name == "host":
         name = _host()
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
-            raise UsageError(f"there is no target file '{name}'")
+            beside = sorted(other.name for other in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+            raise UsageError(
+                f"there is no target file '{name}'{did_you_mean(path.name, beside)}",
+                "`llgen targets` lists those that need no file",
+                {"value": name, "did_you_mean": closest(path.name, beside)},
+            )
+        refuse_pointer_file(path)
         try:
-            return parse_target(path.read_text(encoding="utf-8"), path.stem, str(path))
+            target = parse_target(path.read_text(encoding="utf-8"), path.stem, str(path))
+            return _with_known_gcc(target).model_copy(update={"source": str(path)})
         except UnicodeDecodeError as error:
             raise LlgenError(f"'{path}' is not UTF-8 text at byte {error.start}") from error
     if name not in target_names():
-        raise UsageError(f"there is no target '{name}'", f"choose one of: host, {', '.join(target_names())}")
+        raise unknown_name("target", name, ["host", *target_names()], "`llgen targets` lists them")
     text = (files(__package__) / f"{name}.toml").read_text(encoding="utf-8")
     return parse_target(text, name, f"{name}.toml")
+
+
+def _with_known_gcc(target: Target) -> Target:
+    """A board that names no GCC has that of the core which it has: llgen's own target of the same triple and cpu."""
+    compiler = target.compiler
+    if compiler.gcc or compiler.triple is None:
+        return target
+    for name in target_names():
+        core = load_target(name).compiler
+        if core.gcc and (core.triple, core.cpu) == (compiler.triple, compiler.cpu):
+            known = {"gcc": core.gcc, "gcc_libraries": core.gcc_libraries}
+            return target.model_copy(update={"compiler": compiler.model_copy(update=known)})
+    return target
 
 
 def target_names() -> list[str]:
@@ -162,15 +199,31 @@ def target_names() -> list[str]:
 def parse_target(text: str, name: str, source: str) -> Target:
     """Check the text of a target file; `source` is for messages."""
     try:
-        return Target.model_validate({"name": name, **tomllib.loads(text)})
+        given = tomllib.loads(text)
+        if "source" in given:
+            raise LlgenError(
+                f"'{source}': source is not a key of a target file", "doc/adding-a-target.md lists the keys"
+            )
+        target = Target.model_validate({"name": name, **given})
     except tomllib.TOMLDecodeError as error:
-        raise LlgenError(f"'{source}' is not valid TOML: {error}", "doc/adding-a-target.md shows one") from error
+        raise LlgenError(
+            f"'{source}' is not valid TOML: {shown_error(error)}", "doc/adding-a-target.md shows one"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        what = "is not a key of a target file" if first["type"] == "extra_forbidden" else f"is wrong: {reason}"
-        raise LlgenError(f"'{source}': {key or 'the whole'} {what}", "doc/adding-a-target.md lists the keys") from error
+        what = (
+            "is not a key of a target file" if first["type"] == "extra_forbidden" else f"is wrong: {shown(reason, 200)}"
+        )
+        raise LlgenError(
+            f"'{source}': {shown(key) or 'the whole'} {what}", "doc/adding-a-target.md lists the keys"
+        ) from error
+    try:
+        require_known(target.isa)
+    except LlgenError as error:
+        raise LlgenError(f"'{source}': {error.message}", error.hint, facts=error.facts) from error
+    return target
 
 
 _HOSTS = ("x86_64_avx512vnni", "x86_64_vnni", "x86_64_v3")
@@ -180,22 +233,31 @@ _HOSTS = ("x86_64_avx512vnni", "x86_64_vnni", "x86_64_v3")
 def _host() -> str:
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
-        flags = cpu_flags()
+        flags = cpu_flags() or frozenset()  # of a machine that does not tell, the least is expected
         for name in _HOSTS:
             runner = load_target(name).runner
-            if "avx2" in flags and runner is not None and flags.issuperset(runner.cpu_flags):
+            if runner is not None and flags.issuperset(runner.cpu_flags):
                 return name
         return "x86_64"
     return "generic"
 
 
-def cpu_flags() -> set[str]:
-    """What Linux says of the first processor; empty elsewhere, and so the safe choice is made."""
+def cpu_flags() -> frozenset[str] | None:
+    """What the first processor has, in the words of Linux's /proc/cpuinfo; None elsewhere.
+
+    LLGEN_CPU_FLAGS, such words with spaces between, is a mask: what it does not name counts as missing.
+    """
+    flags = _detected_flags()
+    mask = os.environ.get("LLGEN_CPU_FLAGS")
+    return flags if flags is None or mask is None else flags & frozenset(mask.split())
+
+
+def _detected_flags() -> frozenset[str] | None:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return set()
+        return None
     for line in lines:
         if line.startswith("flags"):
-            return set(line.split(":", 1)[1].split())
-    return set()
+            return frozenset(line.split(":", 1)[1].split())
+    return None

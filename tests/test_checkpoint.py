@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llgen.codegen.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.formats.hf.directory import load_checkpoint, save_checkpoint
+from llgen.codegen.model.architectures import tensor_shapes
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.errors import LlgenError
 
+YARN = {"type": "yarn", "factor": None}
 CONFIG = ModelConfig(
     dim=4, hidden_dim=3, n_layers=1, n_heads=2, n_kv_heads=1, head_dim=2, vocab_size=5, max_seq_len=6, tied=False
 )
@@ -23,7 +26,7 @@ CONFIG = ModelConfig(
 @pytest.fixture
 def checkpoint() -> Checkpoint:
     rng = np.random.default_rng(0)
-    shapes = CONFIG.tensor_shapes().items()
+    shapes = tensor_shapes(CONFIG).items()
     return Checkpoint("tiny", CONFIG, {name: rng.standard_normal(shape, np.float32) for name, shape in shapes}, None)
 
 
@@ -49,17 +52,23 @@ def change_config(directory: Path, **values: Any) -> None:
     [
         ("model_type", "gpt2", "model_type = 'gpt2'; llgen supports 'llama' only"),
         ("attention_bias", True, "attention_bias = True"),
-        ("hidden_size", "4", "hidden_size = '4'; it must be a whole number"),
-        ("hidden_size", 10**30, "dim is 1000000000000000000000000000000; it must be 1 to 65536"),
+        ("hidden_size", "4", "hidden_size = '4'; it must be an integer"),
+        ("hidden_size", 10**30, "hidden_size is 1000000000000000000000000000000; it must be 1 to 65536"),
         ("num_attention_heads", 0, "num_attention_heads = 0; it must be at least 1"),
         ("rms_norm_eps", None, "rms_norm_eps = None; it must be a number"),
         ("rms_norm_eps", "1e-5", "rms_norm_eps = '1e-5'; it must be a number"),
         ("rms_norm_eps", float("nan"), "rms_norm_eps = nan; it must be a number"),
         ("rope_theta", 0, "rope_theta is 0.0; it must be above 1"),
         ("rope_theta", 10**400, "it must be a number"),
-        ("rope_scaling", {"rope_type": "yarn"}, "RoPE scaling of type 'yarn'"),
-        ("rope_scaling", "yarn", "no JSON object"),
-        ("rope_parameters", [1], "no JSON object"),
+        ("rope_scaling", {"rope_type": "yarn"}, "rope_scaling of type 'yarn' without factor, which it needs"),
+        ("rope_scaling", YARN | {"original_max_position_embeddings": 0}, "ings = 0; it must be an integer of 1 or mo"),
+        ("rope_scaling", YARN | {"original_max_position_embeddings": 10**400}, "it must be an integer of 1 or more"),
+        ("rope_scaling", YARN | {"mscale": 1, "mscale_all_dim": "1"}, "rope_scaling.mscale_all_dim = '1'; it must"),
+        ("rope_scaling", {"type": "yarn", "factor": 2, "truncate": "yes"}, "truncate = 'yes'; it must be true or fal"),
+        ("rope_scaling", {"type": "linear", "factor": float("nan")}, "rope_scaling.factor = nan; it must be a number"),
+        ("rope_scaling", {"type": "dynamic"}, "of type 'dynamic': its angles depend on the length of the text; llgen"),
+        ("rope_scaling", "yarn", "rope_scaling = 'yarn'; it must be a JSON object"),
+        ("rope_parameters", [1], r"rope_parameters = \[1\]; it must be a JSON object"),
         ("tie_word_embeddings", "yes", "tie_word_embeddings = 'yes'; it must be true or false"),
     ],
 )
@@ -91,12 +100,13 @@ def test_refuses_text_that_is_no_config(directory: Path, text: str) -> None:
     ],
 )
 def test_refuses_index_of_shards(directory: Path, index: str, message: str) -> None:
+    (directory / "model.safetensors").unlink()
     (directory / "model.safetensors.index.json").write_text(index)
     with pytest.raises(LlgenError, match=message):
         load_checkpoint(directory)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(flips=st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 7)), min_size=1, max_size=3))
 def test_damaged_weights_load_or_are_refused(
     checkpoint: Checkpoint, tmp_path: Path, flips: list[tuple[int, int]]

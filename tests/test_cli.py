@@ -4,63 +4,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from models import ODD, random_checkpoint, trained_vocabulary
+from commands import LLGEN, WITHOUT_TORCH, shell
+from models import trained_vocabulary
+from patience import PATIENCE
 
-from llgen.codegen import pipeline
-from llgen.codegen.checkpoint import save_checkpoint
-from llgen.codegen.cli import main
-from llgen.codegen.render import render
-
-LLGEN = [sys.executable, "-c", "from llgen.codegen.cli import main; main()"]
-# The same with PyTorch made absent.
-WITHOUT_TORCH = [
-    sys.executable,
-    "-c",
-    "import sys; sys.modules['torch'] = None; import importlib.util as u; f = u.find_spec\n"
-    "u.find_spec = lambda name, *rest: None if name == 'torch' else f(name, *rest)\n"
-    "from llgen.codegen.cli import main; main()",
-]
-
-
-def shell(*arguments, command=LLGEN, **options):
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False, **options)
-
-
-@pytest.fixture
-def llgen(monkeypatch, capfd):
-    """Run a command in this process; returns (exit code, standard output, standard error)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["llgen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capfd.readouterr()
-        return caught.value.code, out, err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def fox(tmp_path_factory):
-    """A model directory with a tokenizer."""
-    vocabulary = trained_vocabulary()
-    config = ODD.__class__(**{**ODD.__dict__, "vocab_size": len(vocabulary), "tied": True})
-    directory = tmp_path_factory.mktemp("models") / "fox"
-    save_checkpoint(random_checkpoint(config, vocabulary=vocabulary), directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def mute(tmp_path_factory):
-    """A model directory without a tokenizer."""
-    directory = tmp_path_factory.mktemp("models") / "mute"
-    save_checkpoint(random_checkpoint(), directory)
-    return directory
-
+from llgen.codegen.render import pipeline
+from llgen.codegen.render.files import render
 
 # ------------------------------------------------------------------------------------------------------------- build
 
@@ -192,7 +144,7 @@ def test_check_names_the_first_difference_and_exits_4(llgen, fox, tmp_path, monk
     def sabotaged(*arguments):
         files = render(*arguments)
         return {
-            path: text.replace(b"return 1.0f / v_sqrt1", b"return 1.001f / v_sqrt1") for path, text in files.items()
+            path: text.replace(b"f_div(1.0f, v_sqrt1", b"f_div(1.001f, v_sqrt1") for path, text in files.items()
         }
 
     monkeypatch.setattr(pipeline, "render", sabotaged)
@@ -204,7 +156,7 @@ def test_check_names_the_first_difference_and_exits_4(llgen, fox, tmp_path, monk
 
 
 def _zig_cache():
-    from llgen.codegen.toolchain import cache_directory
+    from llgen.codegen.compile.toolchain import cache_directory
 
     return cache_directory() / "zig"
 
@@ -219,7 +171,7 @@ def test_nothing_but_training_needs_torch(fox, tmp_path, command):
 # ------------------------------------------------------------------------------------------------- inspect and doctor
 
 
-@pytest.mark.parametrize("stage", ["spec", "quant", "plan", "kernels", "context"])
+@pytest.mark.parametrize("stage", ["spec", "quant", "plan", "kernels", "words"])
 def test_inspect_prints_every_box(llgen, fox, stage):
     code, out, _ = llgen("inspect", fox, "--stage", stage)
     assert code == 0
@@ -270,10 +222,10 @@ def test_an_output_that_takes_no_more_is_a_failure(fox):
 
 def test_a_cache_that_cannot_be_written_is_said(fox):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ZIG_")}
-    done = shell("run", fox, "a", env={**environment, "LLGEN_CACHE_DIR": "/proc/llgen"}, timeout=60)
+    done = shell("run", fox, "a", env={**environment, "LLGEN_CACHE_DIR": "/proc/llgen"}, timeout=PATIENCE)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    done = shell("doctor", env={**environment, "LLGEN_CACHE_DIR": "/proc/llgen"}, timeout=60)
+    done = shell("doctor", env={**environment, "LLGEN_CACHE_DIR": "/proc/llgen"}, timeout=PATIENCE)
     assert done.returncode == 1
     assert "MISSING cache folder" in done.stdout
 
@@ -281,6 +233,18 @@ def test_a_cache_that_cannot_be_written_is_said(fox):
 def test_a_model_whose_name_is_no_identifier_runs(fox, tmp_path):
     shutil.copytree(fox, tmp_path / "3 füchse")
     assert shell("run", tmp_path / "3 füchse", "a", "-n", 9, "-q").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["time", "div", "while", "s"])
+def test_a_model_of_a_name_that_c_owns_runs_and_is_built_under_another(llgen, fox, tmp_path, name):
+    model = tmp_path / name
+    shutil.copytree(fox, model)
+    code, out, err = llgen("run", model, "the", "-n", 9, "-s", 1)
+    assert (code, out[:3]) == (0, "the"), err
+    code, _, err = llgen("build", model, "-o", tmp_path / "out")
+    assert code == 0
+    assert f"the prefix of the C is 'llm_{name}'" in err
+    assert (tmp_path / "out" / f"llm_{name}.h").is_file()
 
 
 def test_every_prompt_that_fits_is_taken(llgen, fox):
@@ -305,14 +269,14 @@ def test_the_flags_that_keep_the_bits_outlive_cflags(fox, llgen, tmp_path):
 # ------------------------------------------------------------------------------------------------------- wrong input
 
 WRONG = {
-    "no such model": (["build", "nowhere"], 1, "'nowhere' is not a model directory"),
-    "no such command": (["bild"], 2, "No such command"),
+    "no such model": (["build", "nowhere"], 1, "there is no model directory 'nowhere'"),
+    "no such command": (["bild"], 2, "there is no command 'bild'; did you mean 'build'?"),
     "no such target": (["build", "{fox}", "--target", "z80"], 2, "there is no target 'z80'"),
     "no such scheme": (["build", "{fox}", "--scheme", "q1"], 2, "'q1' is not"),
     "context too long": (["build", "{fox}", "--context", "76"], 1, "a context of 76 was asked for"),
     "context of nothing": (["build", "{fox}", "--context", "0"], 2, "x>=1"),
-    "bad prefix": (["build", "{fox}", "--name", "7up"], 1, "'7up' gives no C identifier"),
-    "keyword": (["build", "{fox}", "--name", "while"], 1, "'while' gives no C identifier"),
+    "bad prefix": (["build", "{fox}", "--name", "7up"], 2, "'7up' cannot be the prefix of C: it must begin"),
+    "keyword": (["build", "{fox}", "--name", "while"], 2, "while is a keyword of C or C++"),
     "prompt too long": (["run", "{fox}", "x" * 600], 1, "the context has 75 positions"),
     "prompt without tokenizer": (["run", "{mute}", "hello"], 2, "'mute' has no tokenizer"),
     "two prompts": (["run", "{fox}", "hello", "--tokens", "1"], 2, "exclude each other"),
@@ -324,16 +288,16 @@ WRONG = {
     "too many positions": (["run", "{fox}", "a", "-n", "76"], 2, "the context has 75"),
     "top k": (["run", "{fox}", "a", "-k", "99999999999"], 2, "99999999999"),
     "no tokens": (["run", "{fox}", "--tokens", ""], 2, "--tokens is empty"),
-    "reserved prefix": (["build", "{fox}", "--name", "port"], 1, "'port' gives no C identifier"),
+    "reserved prefix": (["build", "{fox}", "--name", "exp"], 2, "<math.h> declares exp"),
     "positions to check": (["check", "{fox}", "--positions", "76"], 2, "the context has 75"),
     "empty digest": (["check", "{fox}", "--digest", ""], 1, "digest"),
-    "unwritable output": (["build", "{fox}", "-o", "/proc/llgen"], 1, "cannot read or write"),
+    "unwritable output": (["build", "{fox}", "-o", "/proc/llgen"], 1, "cannot write '/proc/llgen'"),
     "no prompt to bake": (["build", "{fox}", "--bake-prompt", "nowhere"], 1, "cannot read 'nowhere'"),
     "nothing to bake": (["run", "{fox}", "--bake-prompt", "{empty}"], 1, "holds no text"),
     "prompt to bake that is no UTF-8": (["check", "{fox}", "--bake-prompt", "{latin}"], 1, "not UTF-8 at byte 1"),
     "prompt to bake too long": (["build", "{fox}", "--bake-prompt", "{long}"], 3, "the context has 75"),
     "prompt to bake without tokenizer": (["run", "{mute}", "--bake-prompt", "{latin}"], 2, "'mute' has no tokenizer"),
-    "prompt behind a baked one": (["run", "{fox}", "x" * 72, "--bake-prompt", "{short}"], 1, "baked ones among them"),
+    "prompt behind a baked one": (["run", "{fox}", "x" * 72, "--bake-prompt", "{short}"], 1, "baked tokens"),
     "tokens ahead": (["run", "{fox}", "--speculate", "64"], 2, "64 is not in the range"),
     "more ahead than a block": (["build", "{fox}", "--speculate", "4", "--prefill", "4"], 2, "makes blocks of 4"),
     "more ahead than the context": (["check", "{fox}", "--speculate", "9", "--context", "9"], 2, "the context has 9"),
@@ -353,8 +317,12 @@ def test_wrong_input_gets_one_clear_line(llgen, fox, mute, tmp_path, monkeypatch
     assert (code, out) == (expected, "")
     assert message in err
     assert "Traceback" not in err
-    if "Usage:" not in err:  # Click adds the usage to what it finds itself
-        assert len([line for line in err.splitlines() if not line.startswith("  try: ")]) == 1
+    assert len([line for line in err.splitlines() if not line.startswith("  try: ")]) == 1
+    code, out, again = llgen(*[argument.format(**places) for argument in arguments], "--json")
+    told = json.loads(out)["error"]
+    assert (code, told["exit_code"], again) == (expected, expected, err)
+    assert message in told["message"]
+    assert told["hint"] is None or told["hint"] in err
     assert {path.name for path in tmp_path.iterdir()} == set(contents)
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +11,19 @@ import pytest
 from generated import write_files
 from models import ODD, of_many_forms, random_checkpoint, trained_vocabulary
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.extras import Extras
-from llgen.codegen.measure import measure
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.sizes import promised_stack
-from llgen.codegen.toolchain import WARNING_FLAGS, compile_objects, link, zig_environment
+from llgen.codegen import __version__
+from llgen.codegen.compile.measure import measure
+from llgen.codegen.compile.toolchain import WARNING_FLAGS, compile_objects, host_cc, link, zig_environment
+from llgen.codegen.plan.extras import Extras
+from llgen.codegen.plan.prompt import bake
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.words.api import version_number
+from llgen.errors import LlgenError
 from llgen.targets.schema import load_target
 
 TARGETS = ["generic", "x86_64", "x86_64_v3"]
-ZIG = [sys.executable, "-m", "ziglang", "cc"]
+ZIG = host_cc()
 
 
 def checkpoint(name="odd", *, config=ODD, tokenizer=True, tied=False, **options):
@@ -56,6 +58,15 @@ def test_no_warning_under_any_compiler(tmp_path, compiler, target, variant):
         compile_objects(tmp_path, generation.sources, load_target(target), tmp_path, "-O2", compiler)
 
 
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-O3", "-Os"])
+@pytest.mark.parametrize("scheme", ["f32", "q8"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_gcc_warns_at_no_level_of_optimisation(tmp_path, target, scheme, level):
+    generation = generate(quantized(checkpoint(), scheme), load_target(target))
+    write_files(generation, tmp_path)
+    compile_objects(tmp_path, generation.sources, load_target(target), tmp_path, level, ["gcc"])
+
+
 @pytest.mark.parametrize(
     "standard",
     [["gcc", "-std=c99", "-xc"], ["g++", "-std=c++17", "-xc++"], [*ZIG, "-std=c99", "-xc"]],
@@ -65,6 +76,94 @@ def test_the_header_is_clean(tmp_path, standard):
     write_files(generate(checkpoint(), load_target("x86_64")), tmp_path)
     (tmp_path / "user").write_text('#include "odd.h"\n')
     compile_c(tmp_path, [*standard, *WARNING_FLAGS, "-c", "user", "-o", "user.o"])
+
+
+def function_comments(header: str) -> dict[str, str]:
+    """Public functions -> the comment before each, in one line."""
+    functions = set(re.findall(r"^[\w ]+[ *](odd_\w+)\([^;{]*;", header, re.MULTILINE))
+    comments = {}
+    for name in functions:
+        before = re.split(rf"^[\w ]+[ *]{name}\(", header, flags=re.MULTILINE)[0]
+        comment = re.search(r"/\*((?:[^*]|\*(?!/))*)\*/\n\Z", before)
+        comments[name] = (
+            "" if comment is None else " ".join(re.sub(r"^ \*", "", comment[1], flags=re.MULTILINE).split())
+        )
+    return comments
+
+
+@pytest.mark.parametrize("extras", ["plain", "all"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_comment_of_each_function_ends_with_what_it_returns(variant, extras):
+    """And names each status that the function's own body returns."""
+    model = quantized(checkpoint(**VARIANTS[variant]))
+    more = Extras(drafts=4, prompt=bake(model, (1, 5, 6))) if extras == "all" else Extras()
+    generation = generate(model, load_target("x86_64" if extras == "all" else "cortex_m4f"), extras=more)
+    comments = function_comments(generation.files["odd.h"].decode())
+    wanted = {"odd_reset", "odd_eval", "odd_prefill", "odd_logits", "odd_tokens", "odd_sample", "odd_strerror"}
+    wanted |= {"odd_generate", "odd_encode", "odd_decode"} if model.vocabulary else set()
+    wanted |= {"odd_begin", "odd_set_parallel", "odd_set_speculation", "odd_speculated"} if extras == "all" else set()
+    assert set(comments) == wanted
+    code = "".join(generation.files[name].decode() for name in generation.model_sources if "weights" not in name)
+    for name, comment in comments.items():
+        assert re.search(r"[.] Returns [^.]*[.;:][^/]*$", comment), name
+        body = re.search(rf"^[\w *]+\b{name}\([^)]*\)\n{{\n(.*?)^}}", code, re.MULTILINE | re.DOTALL)
+        assert body is not None
+        if name != "odd_strerror":
+            assert set(re.findall(r"return ODD_(ERR_\w+)", body[1])) <= set(re.findall(r"ERR_\w+", comment)), name
+
+
+def test_a_program_can_test_the_version(tmp_path):
+    generation = generate(checkpoint(), load_target("generic"))
+    write_files(generation, tmp_path)
+    major, minor, patch = (int(part) for part in __version__.split("."))
+    (tmp_path / "user.c").write_text(
+        '#include "odd.h"\n'
+        f"#if ODD_VERSION != {(major << 16) + (minor << 8) + patch}\n#error version\n#endif\n"
+        f'_Static_assert(sizeof(ODD_VERSION_TEXT) == sizeof "{__version__}", "text");\n'
+    )
+    compile_c(tmp_path, ["gcc", "-std=c11", *WARNING_FLAGS, "-c", "user.c"])
+
+
+def test_versions_are_numbers_in_their_order():
+    versions = ["0.1.0", "0.1.9", "0.1.10", "0.2.0", "1.0.0", "1.0.1rc1"]
+    numbers = [version_number(version) for version in versions]
+    assert numbers == sorted(set(numbers))
+    assert version_number("1.2.3") == 0x010203
+
+
+MEMBERS = re.compile(r"(\w+)(?:\[\d+\])?[,;]")
+
+
+@pytest.mark.parametrize("extras", ["plain", "all"])
+@pytest.mark.parametrize(
+    ("scheme", "target"), [("f32", "generic"), ("q8", "generic"), ("q8", "x86_64"), ("q4", "x86_64")]
+)
+def test_nothing_of_the_state_or_the_internal_header_is_unread(scheme, target, extras):
+    model = quantized(checkpoint(), scheme)
+    more = Extras(drafts=4) if extras == "all" else Extras()
+    generation = generate(model, load_target(target), extras=more, trace=extras == "all")
+    texts = {
+        name: re.sub(r"/\*.*?\*/", "", generation.files[name].decode(), flags=re.DOTALL) for name in generation.files
+    }
+    state = re.search(r"typedef struct odd \{(.*?)\n\}", texts["odd.h"], re.DOTALL)
+    assert state is not None
+    members = {name for line in state[1].splitlines() for name in MEMBERS.findall(line.split("}")[-1])}
+    code = "".join(text for name, text in texts.items() if name.startswith("odd") and "names" not in name)
+    assert {name for name in members if not re.search(rf"(->|\.){name}\b", code)} == set()
+    constants = re.findall(r"^    (\w+) += ", texts["odd_internal.h"], re.MULTILINE)
+    assert len(constants) > 20
+    assert [name for name in constants if len(re.findall(rf"\b{name}\b", code)) < 2] == []
+
+
+@pytest.mark.parametrize("scheme", ["f32", "q8", "q4"])
+@pytest.mark.parametrize("target", ["generic", "cortex_m4f"])
+def test_the_network_has_a_file_of_its_own(target, scheme):
+    """What a reader opens to see the model holds nothing else; the arithmetic is in a header that only it includes."""
+    texts = generate(quantized(checkpoint(), scheme), load_target(target)).files
+    network = texts["odd_forward.c"].decode()
+    assert re.findall(r"^\w.*?(\w+)\([^;]*\)\n{", network, re.MULTILINE) == ["odd_forward", "odd_odds"]
+    assert len(network.splitlines()) < 80
+    assert [name for name, text in texts.items() if b'#include "odd_kernels.h"' in text] == ["odd_forward.c"]
 
 
 def test_the_generated_makefile_builds(tmp_path):
@@ -92,7 +191,7 @@ def test_no_flag_changes_the_bits(tmp_path, scheme):
     flags = ["-O3", "-march=haswell", "-c", "odd_forward.c", "-o", "odd_forward.o"]
     for compiler in (
         ["gcc", "-std=gnu11", "-ffp-contract=fast"],
-        [sys.executable, "-m", "ziglang", "cc", "-std=gnu11"],
+        [*ZIG, "-std=gnu11"],
     ):
         compile_c(tmp_path, [*compiler, *flags])
         words = ["objdump", "-d", "odd_forward.o"]
@@ -128,7 +227,7 @@ def test_symbols_and_sections(tmp_path, target):
     found = measure(objects[: len(generation.model_sources)])
     assert found.writable == 0
     assert set(found.undefined) <= MADE_OF_LOOPS
-    assert 0 < found.stack <= promised_stack(generation.model, generation.kernels)
+    assert 0 < found.stack <= generation.stack_bytes
     assert found.rodata >= generation.memory.rodata_bytes
     assert found.rodata - generation.memory.rodata_bytes < 2048  # messages and constants
 
@@ -170,7 +269,9 @@ def test_what_is_put_aside_fits_the_stack_too(tmp_path, target, config):
     assert 0 < measure(objects).stack <= int(promised[1])
 
 
-@pytest.mark.parametrize("target", ["aarch64", "armv7", "riscv64", "x86_64_v3", "x86_64_avx512vnni", "cortex_m4f"])
+@pytest.mark.parametrize(
+    "target", ["aarch64", "armv7", "riscv64", "riscv64_v", "x86_64_v3", "x86_64_avx512vnni", "cortex_m4f"]
+)
 def test_weights_that_are_unpacked_fit_the_stack_too(tmp_path, target):
     config = replace(ODD, tied=True, dim=192, hidden_dim=512, n_heads=6, n_kv_heads=2, head_dim=32)
     for embedding in (4, 5):
@@ -179,7 +280,7 @@ def test_weights_that_are_unpacked_fit_the_stack_too(tmp_path, target):
         write_files(generation, tmp_path / str(embedding))
         folder = tmp_path / str(embedding)
         objects = compile_objects(folder, generation.model_sources, load_target(target), folder)
-        assert 0 < measure(objects).stack <= promised_stack(model, generation.kernels)
+        assert 0 < measure(objects).stack <= generation.stack_bytes
 
 
 def test_includes_and_globals_are_the_promised_ones(tmp_path):
@@ -190,7 +291,7 @@ def test_includes_and_globals_are_the_promised_ones(tmp_path):
             text = content.decode()
             assert set(re.findall(r"#include <(\S+)>", text)) <= allowed, path
             assert not re.search(
-                r"#\s*if(n?def)?\b(?!.*(_H\b|__cplusplus|__BYTE_ORDER__|__FAST_MATH__|__clang__))", text
+                r"#\s*if(n?def)?\b(?!.*(_H\b|_NAMES\b|__cplusplus|__BYTE_ORDER__|__FAST_MATH__|__clang__))", text
             ), path
             assert "\t" not in text, path
             assert not re.search(r"[ ]+$", text, re.MULTILINE), path
@@ -235,7 +336,7 @@ def test_a_state_of_another_build_is_not_taken_for_ones_own():
             ("q8", "q8", None, "x86_64_v3", 16),
         )
     ]
-    assert len({build.context.ready_word for build in builds}) == len(builds)
+    assert len({build.words.api.ready_word for build in builds}) == len(builds)
 
 
 def test_two_models_in_one_program(tmp_path):

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import ODD, random_checkpoint
 
-from llgen.codegen import numerics
-from llgen.codegen.kernels import select
-from llgen.codegen.pack import nibble_blocks, quad_blocks
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.render import environment
-from llgen.codegen.toolchain import NUMERIC_FLAGS
+from llgen.codegen.contract import numerics
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.render.files import boxes_of, environment
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.words.flags import NUMERIC_FLAGS
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import load_target
 
 Floats = npt.NDArray[np.float32]
@@ -35,6 +35,7 @@ HARNESS = """
 #define BLOCK_ROWS 4
 #include "simd.h"
 
+{bits}
 {exp}
 
 static inline float widened(uint16_t upper) {{ return float_of((uint32_t)upper << 16); }}
@@ -64,13 +65,15 @@ class Soft:
     def __init__(self, isa: str, folder: Path) -> None:
         target = load_target("generic").model_copy(update={"isa": (isa,)})
         generation = generate(quantized(random_checkpoint(ODD), "q8"), target, prefill=1)
-        words = vars(generation.context)
+        line = generation.kernels.line
+        templates = {name: f"kernels/{name}.c.j2" for name in ("float_bits", "exp_f32", "nearest")}
         parts = {
-            name: environment().get_template(f"kernels/{name}.c.j2").render(words)
-            for name in ("exp_f32", "scaled_soft")
+            name: environment(line).get_template(template).render(generation.words.seen(boxes_of(template, line)))
+            for name, template in templates.items()
         }
         (folder / "simd.h").write_bytes(generation.files["odd_simd.h"])
-        (folder / "soft.c").write_text(HARNESS.format(exp=parts["exp_f32"], scaled=parts["scaled_soft"]))
+        bits, exp, scaled = parts["float_bits"], parts["exp_f32"], parts["nearest"]
+        (folder / "soft.c").write_text(HARNESS.format(bits=bits, exp=exp, scaled=scaled))
         path = folder / "soft.so"
         subprocess.run(
             ["gcc", "-O2", "-shared", "-fPIC", *NUMERIC_FLAGS, "-o", str(path), "soft.c"], cwd=folder, check=True
@@ -176,10 +179,10 @@ def integers(draw, low, high):
     return np.array(draw(st.lists(values, min_size=rows * columns, max_size=rows * columns))).reshape(rows, columns)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(integers(-127, 127))
 def test_paired_rows_of_8_bits_are_the_first_plus_256_times_the_second(values):
-    words = quad_blocks(values.astype(np.int8), select(["dsp"])).view("<i2")[..., 0]
+    words = select(["dsp"]).layout.eight_bits(values.astype(np.int8)).view("<i2")[..., 0]
     blocks, columns, pairs, _ = words.shape[0], words.shape[1], words.shape[2], words.shape[3]
     flat = words.transpose(0, 2, 1, 3).reshape(blocks * pairs, columns * 2).astype(int)
     first = (flat + 128) % 256 - 128
@@ -189,10 +192,10 @@ def test_paired_rows_of_8_bits_are_the_first_plus_256_times_the_second(values):
     assert not both[:, values.shape[1] :].any()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(integers(-8, 7))
 def test_four_rows_of_4_bits_share_16(values):
-    words = nibble_blocks(values.astype(np.int8), select(["dsp"])).view("<u2")[..., 0].astype(int)
+    words = select(["dsp"]).layout.four_bits(values.astype(np.int8)).view("<u2")[..., 0].astype(int)
     rows = [(words >> 4 * row & 15) - 8 for row in range(3)] + [((words >> 12) + 8 & 15) - 8]
     whole = np.stack(rows, axis=1).reshape(-1, words.shape[1])
     np.testing.assert_array_equal(whole[: values.shape[0], : values.shape[1]], values)
@@ -212,7 +215,7 @@ def test_kernels_for_parts_without_a_float_unit_are_whole_numbers_only():
     """An operator on floats in a hot loop would call the compiler's function."""
     target = load_target("generic").model_copy(update={"isa": ("soft",)})
     generation = generate(quantized(random_checkpoint(ODD), "q8"), target, prefill=1)
-    text = generation.files["odd_forward.c"].decode()
+    text = generation.files["odd_kernels.h"].decode()
     product = text[text.index("static void product(") : text.index("static void product_add(")]
     assert "scaled_rows(" in product
     assert not re.search(r"\(float\)", product)

@@ -1,5 +1,4 @@
 import ast
-import contextlib
 import math
 import re
 import subprocess
@@ -9,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llgen.codegen import literals
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.contract import literals
+from llgen.errors import LlgenError
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
@@ -55,22 +54,3 @@ def test_string_rows_in_a_compiler(tmp_path):
     )
     subprocess.run(["gcc", "-std=c11", "-o", "a", "a.c"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "a"], capture_output=True, check=True).stdout == data
-
-
-@pytest.mark.parametrize(
-    ("name", "prefix"), [("stories260K", "stories260k"), ("my-model v2", "my_model_v2"), ("A.b", "a_b")]
-)
-def test_prefix(name, prefix):
-    assert literals.prefix(name) == prefix
-
-
-@pytest.mark.parametrize("name", ["", "7b", "_x", "int", "class", "main", "é", "x" * 32, "-"])
-def test_prefix_refuses(name):
-    with pytest.raises(LlgenError, match="no C identifier"):
-        literals.prefix(name)
-
-
-@given(st.text(max_size=40))
-def test_prefix_is_an_identifier_or_refused(name):
-    with contextlib.suppress(LlgenError):
-        assert re.fullmatch(r"[a-z][a-z0-9_]{0,30}", literals.prefix(name))

@@ -2,13 +2,23 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from llgen.codegen.kernels import select
-from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, round_in_groups, round_to_8, short_scale, to_bits
-from llgen.codegen.numerics import Quantized, quantize_vector
+from llgen.codegen.contract.matrix import (
+    GROUP,
+    LEVELS,
+    IntMatrix,
+    group_scales,
+    round_in_groups,
+    round_to_8,
+    row_form,
+    short_scale,
+    to_bits,
+)
+from llgen.codegen.contract.numerics import Quantized, quantize_vector
+from llgen.targets.instruction_sets import select
 
 FLOATS = st.floats(-8.0, 8.0, width=32)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 70))
@@ -29,7 +39,6 @@ def test_eight_bits_are_half_a_step_away(values):
     assert (np.abs(matrix.dequantized() - values) <= 0.5001 * steps_of(matrix)).all()
 
 
-@settings(deadline=None)
 @given(MATRICES, st.sampled_from([4, 5, 6]))
 def test_few_bits_clip_but_little(values, bits):
     matrix = round_in_groups(values, bits)
@@ -54,6 +63,34 @@ def test_the_side_with_one_integer_more_is_that_of_the_largest_numbers(bits):
     assert (matrix.integers == np.concatenate([group, group])).all()
 
 
+def steps_tried_one_by_one(group, importance, bits):
+    """The step of the least weighed squared error for one group, each step and sign tried on its own."""
+    best, chosen = np.inf, 0.0
+    divisors = np.linspace(5.5, 8.5, 25) * 2.0 ** (bits - 4)
+    for divisor in (*divisors, *-divisors):
+        step = np.abs(group).max() / divisor
+        levels = np.clip(np.rint(group / step if step else group), *LEVELS[bits])
+        error = ((levels * step - group) ** 2 * importance).sum()
+        if error < best:
+            best, chosen = error, step
+    return chosen
+
+
+@given(MATRICES, st.sampled_from([4, 5, 6]), st.integers(0, 2**32 - 1), st.booleans())
+def test_both_signs_together_find_the_steps_of_each_tried_alone(values, bits, seed, weighed):
+    rows, columns = values.shape
+    groups = -(-columns // GROUP)
+    importance = np.random.default_rng(seed).random(columns) if weighed else np.ones(columns)
+    padded = np.zeros((rows + 1, groups * GROUP))
+    padded[:rows, :columns], padded[rows, :columns] = values, importance
+    numbers, weights = padded[:rows].reshape(rows, groups, GROUP), padded[rows].reshape(groups, GROUP)
+    steps = [list(map(steps_tried_one_by_one, row, weights, [bits] * groups)) for row in numbers]
+    scales, multipliers = group_scales(values, bits, importance if weighed else None)
+    expected_scales, expected_multipliers = row_form(np.array(steps))
+    assert scales.tobytes() == expected_scales.tobytes()
+    assert multipliers.tobytes() == expected_multipliers.tobytes()
+
+
 @given(arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
 def test_short_scales_are_the_next_above_that_16_bits_hold(scales):
     short = short_scale(scales)
@@ -62,7 +99,6 @@ def test_short_scales_are_the_next_above_that_16_bits_hold(scales):
     assert (short <= np.maximum(scales, 2.0**-60) * (1 + 2.0**-7)).all()
 
 
-@settings(deadline=None)
 @given(MATRICES, st.sampled_from(sorted(LEVELS)), st.integers(0, 2**32 - 1))
 def test_products_are_whole_sums_scaled_once(values, bits, seed):
     matrix = to_bits(values, bits)
@@ -103,9 +139,9 @@ def test_ties_round_to_even():
 def test_the_sums_of_a_matrix_that_is_too_wide_are_refused(monkeypatch):
     from models import ODD, random_checkpoint
 
-    from llgen.codegen import pack as packing
-    from llgen.codegen.errors import LlgenError
-    from llgen.codegen.pipeline import quantized
+    from llgen.codegen.pack import weights as packing
+    from llgen.codegen.quantise.quantize import quantized
+    from llgen.errors import LlgenError
 
     monkeypatch.setattr(packing, "_MAX_SUM", 1000)
     with pytest.raises(LlgenError, match=r"the sums of '(embedding|wqkv)' may reach .*; 32 bits hold 1,000"):

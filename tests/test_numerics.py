@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from llgen.codegen import numerics
-from llgen.codegen.matrix import SMALLEST_SCALE
+from llgen.codegen.contract import numerics
+from llgen.codegen.contract.matrix import SMALLEST_SCALE
 
 FLOATS = st.floats(-100, 100, width=32)
 

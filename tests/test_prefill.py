@@ -15,16 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import MIXED, ODD, four_bits_everywhere, of_many_forms, random_checkpoint
 
-from llgen.codegen.blocking import MOST_POSITIONS, positions_of_block
-from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.fit import require_fit
-from llgen.codegen.kernels import select
-from llgen.codegen.numerics import CHUNK
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.plan import plan
-from llgen.codegen.reference import Reference
-from llgen.codegen.runner import missing_emulator
-from llgen.codegen.toolchain import compile_objects
+from llgen.codegen.compile.toolchain import compile_objects
+from llgen.codegen.contract.numerics import CHUNK
+from llgen.codegen.plan.blocking import MOST_POSITIONS, positions_of_block
+from llgen.codegen.plan.fit import require_fit
+from llgen.codegen.plan.memory import plan
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.reference.forward import Reference
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.emulator import missing_emulator
+from llgen.errors import LlgenError, UsageError
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import load_target
 
 # As models.ODD, whose heads end within a vector; here they are whole vectors, and three query heads share a key.
@@ -57,7 +58,7 @@ def stepped(request, tmp_path_factory):
     return library, np.array(expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, ODD.max_seq_len), max_size=8))
 def test_any_division_of_a_prompt_gives_the_bits_of_stepping(stepped, pieces):
     library, expected = stepped

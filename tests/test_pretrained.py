@@ -1,17 +1,15 @@
 """The model that comes with llgen: small enough, whole, and enough for the demo without PyTorch."""
 
-import subprocess
-import sys
 from importlib.resources import files
 
 import pytest
-from click.testing import CliRunner
+from commands import WITHOUT_TORCH, invoke, shell
 
-from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.demo import command
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.reference import Reference
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.reference.forward import Reference
+from llgen.errors import LlgenError
 
 FOLDER = files("llgen.codegen") / "pretrained"
 
@@ -33,13 +31,8 @@ def test_it_knows_how_a_story_goes_on():
 
 
 def test_the_demo_needs_neither_training_nor_torch(tmp_path):
-    code = (
-        "import sys; sys.modules['torch'] = None; "
-        "from llgen.codegen.cli import main; sys.argv = ['llgen', 'demo', '--pretrained', '-o', sys.argv[1]]; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "demo"], capture_output=True, text=True, timeout=300, check=True
-    )
+    done = shell("demo", "--pretrained", "-o", tmp_path / "demo", command=WITHOUT_TORCH)
+    assert done.returncode == 0
     assert done.stdout.startswith("Once upon a time")
     assert "equal" in done.stderr
     assert (tmp_path / "demo" / "model" / "model.safetensors").exists()
@@ -48,5 +41,5 @@ def test_the_demo_needs_neither_training_nor_torch(tmp_path):
 def test_the_demo_says_so_where_torch_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("llgen.codegen.cli.demo.find_spec", lambda name: None)
     with pytest.raises(LlgenError, match="which needs PyTorch") as caught:
-        CliRunner().invoke(command, ["-o", str(tmp_path / "demo")], catch_exceptions=False)
+        invoke(command, "-o", tmp_path / "demo")
     assert "--pretrained" in caught.value.hint

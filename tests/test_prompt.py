@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from generated import Library, SamplerStruct, write_files
-from models import ODD, random_checkpoint, trained_vocabulary
+from models import ODD, random_checkpoint, talking_checkpoint
 
-from llgen.codegen.build import build_cached
-from llgen.codegen.checkpoint import Checkpoint, save_checkpoint
-from llgen.codegen.cli import main
-from llgen.codegen.errors import ExitCode, LlgenError
-from llgen.codegen.extras import Extras
-from llgen.codegen.fit import require_fit
-from llgen.codegen.parity import first_divergence
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.prompt import bake
-from llgen.codegen.runner import missing_emulator
-from llgen.codegen.toolchain import compile_objects
+from llgen.codegen.build.folder import build_cached
+from llgen.codegen.check.parity import first_divergence
+from llgen.codegen.compile.toolchain import compile_objects
+from llgen.codegen.formats.hf.directory import save_checkpoint
+from llgen.codegen.plan.extras import Extras
+from llgen.codegen.plan.fit import require_fit
+from llgen.codegen.plan.prompt import bake
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.emulator import missing_emulator
+from llgen.errors import ExitCode, LlgenError
 from llgen.targets.schema import load_target
 
 NUMBERS = [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")]
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(ODD.max_seq_len)]
 TEXT = "the little fox asked: Where is my ball?"
-
-
-def talking(**changes) -> Checkpoint:
-    vocabulary = trained_vocabulary()
-    config = ODD.__class__(**{**ODD.__dict__, "vocab_size": len(vocabulary), "tied": True, **changes})
-    return random_checkpoint(config, name="fox", vocabulary=vocabulary)
 
 
 MACHINES = [("x86_64_v3", 24), ("x86_64_avx512vnni", 24), ("x86_64", 1), ("generic", 1)]
@@ -110,13 +103,13 @@ def test_the_context_has_room_for_the_prompt_and_more():
     prompt = bake(model, TOKENS[:30])
     for refused in (lambda: bake(model, TOKENS), lambda: generate(
         model.for_context(30), load_target("generic"), extras=Extras(prompt=prompt))):  # fmt: skip
-        with pytest.raises(LlgenError, match="and needs a position more"):
+        with pytest.raises(LlgenError, match="and needs one more position"):
             refused()
     generate(model.for_context(31), load_target("generic"), extras=Extras(prompt=prompt))
 
 
 def test_generating_begins_with_it(tmp_path):
-    model = quantized(talking(), "q8")
+    model = quantized(talking_checkpoint(), "q8")
     tokens = [model.start_id, *model.vocabulary.encode(TEXT)]
     plain = Library(model, tmp_path / "plain", prefill=8)
     baked = Library(model, tmp_path / "baked", prefill=8, extras=Extras(prompt=bake(model, tokens)))
@@ -137,7 +130,7 @@ def test_generating_begins_with_it(tmp_path):
 @pytest.mark.parametrize("compiler", [["gcc"], None], ids=["gcc", "zig"])
 @pytest.mark.parametrize("scheme", ["f32", "q8"])
 def test_no_warning(scheme, compiler, tmp_path: Path):
-    model = quantized(talking(), scheme)
+    model = quantized(talking_checkpoint(), scheme)
     extras = Extras(prompt=bake(model, [model.start_id, *model.vocabulary.encode(TEXT)]))
     for trace in (False, True):
         generation = generate(model, load_target("generic"), extras=extras, trace=trace)
@@ -156,21 +149,9 @@ def test_a_trace_begins_behind_it():
 
 @pytest.fixture
 def fox(tmp_path):
-    save_checkpoint(talking(), tmp_path / "fox")
+    save_checkpoint(talking_checkpoint(), tmp_path / "fox")
     (tmp_path / "prompt.txt").write_text(TEXT)
     return tmp_path / "fox"
-
-
-@pytest.fixture
-def llgen(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["llgen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capfd.readouterr()
-        return caught.value.code, out, err
-
-    return run
 
 
 def test_the_commands_take_it(llgen, fox, tmp_path):

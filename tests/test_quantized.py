@@ -8,15 +8,14 @@ import pytest
 from models import MIXED, ODD, of_many_forms, random_checkpoint, trained_vocabulary
 from safetensors.numpy import load_file, save_file
 
-from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
-from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.fold import fold
-from llgen.codegen.numerics import flush_subnormals
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantize import assemble, quantize, round_to_nearest
-from llgen.codegen.quantized import is_quantized, load_quantized, read_model, save_quantized
-from llgen.codegen.reference import Reference, selftest
-from llgen.codegen.spec import lower, rope_tables
+from llgen.codegen.contract.numerics import flush_subnormals
+from llgen.codegen.formats.hf.directory import load_checkpoint, save_checkpoint
+from llgen.codegen.model.spec import lower, rope_tables
+from llgen.codegen.quantise.fold import fold
+from llgen.codegen.quantise.quantize import assemble, quantize, quantized, round_to_nearest
+from llgen.codegen.quantise.quantized import is_quantized, load_quantized, read_model, save_quantized
+from llgen.codegen.reference.forward import Reference, selftest
+from llgen.errors import LlgenError, UsageError
 
 TIED = replace(ODD, tied=True)
 
@@ -66,7 +65,8 @@ def test_float_models_are_read_in_any_scheme(tmp_path):
 def test_a_quantised_model_takes_the_place_of_a_float_one(tmp_path):
     save_checkpoint(random_checkpoint(), tmp_path / "odd")
     save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
-    assert sorted(path.name for path in (tmp_path / "odd").iterdir()) == ["config.json", "quantized.safetensors"]
+    names = ["config.json", "generation_config.json", "quantized.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "odd").iterdir()) == names
     (tmp_path / "odd" / "notes.txt").write_text("mine")
     with pytest.raises(LlgenError, match=r"holds 'notes\.txt', which is not llgen's to replace"):
         save_quantized(quantized(random_checkpoint(), "q8"), tmp_path / "odd")
@@ -181,8 +181,8 @@ def test_all_forms_come_back(tmp_path):
     model = of_many_forms(random_checkpoint(TIED), embedding=6)
     save_quantized(model, tmp_path / "odd")
     back = load_quantized(tmp_path / "odd")
-    assert {name: matrix.bits for name, matrix in back.matrices().items()} == {
-        name: matrix.bits for name, matrix in model.matrices().items()
+    assert {name: matrix.bits for name, matrix in back.matrices.items()} == {
+        name: matrix.bits for name, matrix in model.matrices.items()
     }
     assert back.sha256 == model.sha256
 
@@ -213,8 +213,8 @@ def test_two_quantisations_of_one_model_have_different_hashes():
     nearest = round_to_nearest(folded)
     integers = nearest.embedding.integers.copy()
     integers[0, 0] ^= 1
-    matrices = nearest.matrices() | {"embedding": replace(nearest.embedding, integers=integers)}
-    assert assemble(folded, None, nearest.matrices()).sha256 == nearest.sha256
+    matrices = nearest.matrices | {"embedding": replace(nearest.embedding, integers=integers)}
+    assert assemble(folded, None, nearest.matrices).sha256 == nearest.sha256
     assert assemble(folded, None, matrices).sha256 != nearest.sha256
     assert len({quantize(spec, scheme).sha256 for scheme in ("f32", "q8", "q4")}) == 3
 

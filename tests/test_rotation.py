@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from models import MIXED, ODD, random_checkpoint
 
-from llgen.codegen.butterflies import passes_of
-from llgen.codegen.errors import UsageError
-from llgen.codegen.fold import fold
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantize import round_to_nearest
-from llgen.codegen.reference import Reference
-from llgen.codegen.rotation import gain_block, stream_block
-from llgen.codegen.spec import lower
+from llgen.codegen.model.spec import lower
+from llgen.codegen.quantise.fold import fold
+from llgen.codegen.quantise.quantize import quantized, round_to_nearest
+from llgen.codegen.quantise.rotation import gain_block, stream_block
+from llgen.codegen.reference.forward import Reference
+from llgen.codegen.words.butterflies import passes_of
+from llgen.errors import UsageError
 
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(30)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from models import ODD, random_checkpoint
 
-from llgen.codegen.sampler import Sampler
+from llgen.codegen.reference.sampler import Sampler
 
 VOCAB = ODD.vocab_size
 ERR_STATE = -5
@@ -39,7 +39,7 @@ SETTINGS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(LOGITS, SETTINGS)
 def test_same_seed_same_tokens(library, logits, how):
     library.set_logits(logits)
@@ -49,7 +49,7 @@ def test_same_seed_same_tokens(library, logits, how):
         assert struct.seed == how.seed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LOGITS)
 def test_greedy_takes_the_lowest_of_the_likeliest(library, logits):
     library.set_logits(logits)
@@ -57,7 +57,7 @@ def test_greedy_takes_the_lowest_of_the_likeliest(library, logits):
     assert library.sample(SamplerStruct(temperature=1.0, top_k=1)) == int(np.argmax(logits))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     hnp.arrays(np.float32, VOCAB, elements=st.sampled_from([np.nan, -np.inf, -1.0, -0.0, 0.0]), fill=st.just(np.nan))
 )

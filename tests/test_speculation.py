@@ -15,19 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import ODD, random_checkpoint, trained_vocabulary
 
-from llgen.codegen.build import build_cached
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.errors import UsageError
-from llgen.codegen.extras import Extras
-from llgen.codegen.fit import require_fit
-from llgen.codegen.formats.llama2c import read_llama2c
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.prompt import bake
-from llgen.codegen.runner import missing_emulator, run_story
-from llgen.codegen.speculation import LEAST_MATCH, MOST_DRAFTS, MOST_MATCH
-from llgen.codegen.toolchain import compile_objects
-from llgen.codegen.tuning import Values
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.build.folder import build_cached
+from llgen.codegen.compile.toolchain import compile_objects
+from llgen.codegen.formats.llama2c.read import read_llama2c
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.plan.extras import Extras
+from llgen.codegen.plan.fit import require_fit
+from llgen.codegen.plan.prompt import bake
+from llgen.codegen.plan.speculation import LEAST_MATCH, MOST_DRAFTS, MOST_MATCH
+from llgen.codegen.plan.tuning import Values
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.emulator import missing_emulator
+from llgen.codegen.run.runner import run_story
+from llgen.errors import UsageError
 from llgen.targets.schema import load_target
 
 NUMBERS = [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")]
@@ -81,7 +83,7 @@ _TOKENS = st.lists(st.sampled_from([3, 4, 5]), min_size=1, max_size=8)
 _STEPS = st.lists(st.one_of(_TOKENS, _TOKENS.map(tuple), st.integers(0, 7)), max_size=20)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_STEPS)
 def test_every_logit_is_that_of_stepping(pair, steps):
     ahead, plain = pair
@@ -151,7 +153,7 @@ def expected_counts(text: Sequence[int], most: int) -> tuple[int, int]:
     return drafted, accepted
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([3, 4, 5]), max_size=CONTEXT), st.integers(1, 7))
 def test_what_followed_before_is_expected(counting, text, most):
     counting.reset()
@@ -242,7 +244,7 @@ def test_a_stop_among_the_tokens_ahead(tmp_path):
     text = free.tokens()
     written, stop = text[:48], text[50]
     assert stop in written, "this model's greedy text was to repeat itself"
-    model = quantized(talking(eos_id=stop))
+    model = quantized(talking(end_ids=(stop, 1)))
     found = []
     for library in (Speculating(model, tmp_path / "ahead"), Library(model, tmp_path / "plain")):
         for token in written:
@@ -280,7 +282,7 @@ def test_behind_a_baked_prompt(tmp_path):
 @pytest.mark.parametrize("scheme", ["f32", "q8"])
 def test_stories_are_the_same_and_come_sooner(shared, scheme):
     folder = shared / "models" / "stories260K"
-    vocabulary = Vocabulary.from_file(folder / "tok512.model")
+    vocabulary = SentencePiece.from_file(folder / "tok512.model")
     model = quantized(read_llama2c(folder / "stories260K.bin", vocabulary), scheme)
     built = build_cached(model, load_target("host"), extras=Extras(drafts=8))
     for options in (["-t", "0"], ["-t", "0.8", "-s", "3"], ["-t", "1.2", "-p", "0.9", "-s", "4"]):
@@ -310,7 +312,7 @@ def test_ram_is_counted(name, scheme, kv):
     plans = [generate(model, target, prefill=20, extras=Extras(drafts=drafts)).memory for drafts in (0, 1, 2, 3)]
     row = 4 * (plans[0].vocab_padded + 1)  # of logits, and the token; whole structs are multiples of eight bytes
     assert plans[1].ram_bytes - plans[0].ram_bytes >= 2 * row - 4 * plans[0].vocab_padded + 24
-    assert all(row - 4 <= more.ram_bytes - less.ram_bytes <= row + 200 for less, more in pairwise(plans[1:]))
+    assert all(row - 4 <= more.ram_bytes - less.ram_bytes <= row + 8 for less, more in pairwise(plans[1:]))
 
 
 def test_a_microcontroller_takes_blocks_for_it():

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from generated import Library, write_files
 from models import ODD, random_checkpoint
+from processors import require_processor
 
-from llgen.codegen.blocking import has_threads
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.reference import selftest
-from llgen.codegen.toolchain import compile_objects, link
-from llgen.codegen.tuning import Values
+from llgen.codegen.compile.toolchain import compile_objects, link
+from llgen.codegen.plan.blocking import has_threads
+from llgen.codegen.plan.tuning import Values
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.reference.forward import selftest
+from llgen.codegen.render.pipeline import generate
 from llgen.targets.schema import load_target, target_names
 
 TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)
@@ -83,14 +85,15 @@ def test_small_products_are_not_divided(tmp_path):
 @pytest.mark.parametrize(("scheme", "kv"), NUMBERS)
 def test_any_number_of_threads_gives_the_digest(scheme, kv, tmp_path: Path):
     model, target = quantized(random_checkpoint(), scheme, kv), load_target("x86_64_v3")
+    require_processor(target)
     generation = generate(model, target, tuning=DIVIDES_ALL)
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.sources, target, tmp_path)
-    program = link(objects, target, tmp_path / generation.context.artifact).path
+    program = link(objects, target, tmp_path / generation.words.build.artifact).path
     expected = f"digest {selftest(model, 40).digest_hex}"
     for threads in (1, 2, 3, 8):
         words = [program, "--selftest", "40", "--threads", str(threads)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
         assert expected in done.stdout
     refused = subprocess.run([program, "--threads", "0"], capture_output=True, text=True, check=False)
     assert (refused.returncode, refused.stdout) == (2, "")

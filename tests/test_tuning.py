@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from models import ODD, random_checkpoint
 
-from llgen.codegen.build import build, build_cached
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.kernels import select
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.reference import Reference
-from llgen.codegen.toolchain import zig_environment
-from llgen.codegen.tuning import Values, purpose_of, read_values, tuned, useful_names
+from llgen.codegen.build.folder import build, build_cached
+from llgen.codegen.compile.toolchain import zig_environment
+from llgen.codegen.plan.tuning import Values, purpose_of, read_values, tuned, useful_names
+from llgen.codegen.quantise.quantize import QuantModel, quantized
+from llgen.codegen.reference.forward import Reference
+from llgen.codegen.render.pipeline import generate
+from llgen.errors import LlgenError
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import Target, load_target
 
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(40)]
@@ -82,7 +82,7 @@ TILES = st.dictionaries(st.integers(2, 16), st.sampled_from([1, 2, 4, 8]), max_s
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="apt-get install gcc")
 @pytest.mark.parametrize("isa", ["scalar", "avx2"])
-@settings(deadline=None, max_examples=4, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_sizes_keep_the_bits(isa: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     model, target = MODELS[data.draw(st.sampled_from(sorted(MODELS)))], target_of(isa)

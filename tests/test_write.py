@@ -1,12 +1,16 @@
+import hashlib
 import json
+import pathlib
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.write import current_manifest, file_sha256, read_manifest, unfinished, write
+from llgen.codegen.build.manifest import current_manifest, publish, read_manifest, write
+from llgen.errors import LlgenError, UsageError
+from llgen.sole_writer import is_passing, sole_writer
+from llgen.whole import file_sha256, private_place, put
 
 FILES = {"a.c": b"int a;\n", "a.h": b"extern int a;\n"}
 
@@ -45,12 +49,65 @@ def test_a_file_added_by_the_user_is_never_removed(tmp_path):
     assert (tmp_path / "out" / "mine.c").read_text() == "int b;"
 
 
-def test_a_program_that_a_kill_left_half_linked_is_in_nobodys_way(tmp_path):
+def write_with_program(files, folder, facts, program):
+    with sole_writer(folder), private_place(folder) as place:
+        put({**files, "program": program}, place)
+        return publish(place, files, folder, facts | {"artifact_sha256": file_sha256(place / "program")}, "program")
+
+
+@pytest.mark.parametrize("left", [".llgen.new-1a2b", ".llgen.lock"])
+def test_what_a_kill_left_is_in_nobodys_way_and_goes(tmp_path, left):
     folder = tmp_path / "out"
-    write(FILES, folder, {}, "fox")
-    unfinished(folder / "fox").write_bytes(b"half")
-    write(FILES, folder, {"x": 2}, "fox")
-    assert current_manifest(FILES, folder, {"x": 3}) is None
+    folder.mkdir()
+    if left == ".llgen.lock":
+        (folder / left).write_text("`llgen build`, process 1\n")
+    else:
+        (folder / left).mkdir()
+        (folder / left / "program").write_bytes(b"half")
+    write_with_program(FILES, folder, {}, b"linked")
+    assert sorted(path.name for path in folder.iterdir()) == ["a.c", "a.h", "manifest.json", "program"]
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_a_kill_between_two_files_leaves_a_manifest_that_vouches_for_nothing(tmp_path, monkeypatch, step):
+    folder = tmp_path / "out"
+    write_with_program(FILES, folder, {}, b"the first")
+    others = {"a.c": b"int b;\n", "b.h": b"\n"}
+    replace, done = pathlib.Path.replace, []
+
+    def killed(source, target):
+        if len(done) == step:
+            raise KeyboardInterrupt
+        done.append(target)
+        return replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pathlib.Path, "replace", killed)
+        write_with_program(others, folder, {}, b"the second")
+    there = {path.name: path.read_bytes() for path in folder.iterdir()}
+    vouched = current_manifest(FILES, folder, {}) or current_manifest(others, folder, {})
+    assert (vouched is not None) == (step == 0)
+    assert there["program"] in (b"the first", b"the second")
+    write_with_program(others, folder, {}, b"the second")
+    assert current_manifest(others, folder, {})["artifact_sha256"] == hashlib.sha256(b"the second").hexdigest()
+    assert sorted(path.name for path in folder.iterdir()) == ["a.c", "b.h", "manifest.json", "program"]
+
+
+def test_every_file_is_written_in_a_place_that_a_kill_may_leave(tmp_path, monkeypatch):
+    """A name that llgen itself does not know would shut the folder for ever."""
+    folder = tmp_path / "out"
+    write(FILES, folder, {})
+    written, write_bytes = [], pathlib.Path.write_bytes
+
+    def noted(path, content):
+        written.append(path)
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", noted)
+    write({"a.c": b"int b;\n", "b.h": b"\n"}, folder, {})
+    names = {path.relative_to(folder).parts[0] for path in written}
+    assert len(written) > 3
+    assert all(is_passing(name) for name in names), names
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"files": 3}'])
@@ -72,18 +129,18 @@ def test_a_manifest_cannot_reach_outside_of_its_folder(tmp_path):
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(LlgenError, match="is a file"):
+    with pytest.raises(UsageError, match="exists and is a file"):
         write(FILES, tmp_path / "out", {})
 
 
 def test_current_means_files_facts_and_program(tmp_path):
-    program = tmp_path / "program"
-    program.write_text("linked")
-    write(FILES, tmp_path / "out", {"x": 1, "y": 2, "artifact_sha256": file_sha256(program)}, "program")
+    write_with_program(FILES, tmp_path / "out", {"x": 1, "y": 2}, b"linked")
+    program = tmp_path / "out" / "program"
+    program.unlink()
     assert not current_manifest(FILES, tmp_path / "out", {"x": 1})
-    (tmp_path / "out" / "program").write_text("junk")
+    program.write_text("junk")
     assert not current_manifest(FILES, tmp_path / "out", {"x": 1})
-    program.replace(tmp_path / "out" / "program")
+    program.write_bytes(b"linked")
     assert current_manifest(FILES, tmp_path / "out", {"x": 1})
     assert not current_manifest(FILES, tmp_path / "out", {"x": 2})
     assert not current_manifest({**FILES, "a.c": b""}, tmp_path / "out", {"x": 1})

@@ -1,7 +1,7 @@
-"""Low-rank adapters (LoRA: Hu et al., 2021, arXiv:2106.09685): fine-tuning that trains a few numbers a matrix.
+"""Low-rank adapters (LoRA: Hu et al., 2021, arXiv:2106.09685): fine-tuning that trains a few numbers for each matrix.
 
-An adapted weight is W + B A / sqrt(rank), in which W stays as it was and B begins at zero. The scale is that of
-rsLoRA (Kalajdzievski, 2023, arXiv:2312.03732), under which the rank does not change what learning rate is right.
+An adapted weight is W + B A / sqrt(rank). W does not change, and B starts at zero. The scale is that of rsLoRA
+(Kalajdzievski, 2023, arXiv:2312.03732): with it, the best learning rate does not depend on the rank.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .model import Llama
 
 
 class LowRank(nn.Module):
-    """What an adapter makes of a weight [R, C]: the weight plus a product of [R, rank] and [rank, C]."""
+    """An adapter: maps a weight [R, C] to the weight plus a product of [R, rank] and [rank, C]."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class LowRank(nn.Module):
 
 
 def add_adapters(model: Llama, rank: int) -> None:
-    """Give every matrix of the layers an adapter, and train those alone."""
+    """Give every matrix of the layers an adapter of `rank`; only the adapters are trained from then on."""
     model.requires_grad_(False)
     for module in model.model.layers.modules():
         if isinstance(module, nn.Linear):
@@ -38,7 +38,7 @@ def add_adapters(model: Llama, rank: int) -> None:
 
 
 def merge_adapters(model: Llama) -> None:
-    """Write the adapters into the weights, so that a plain model is left; one without adapters stays as it is."""
+    """Add the adapters to the weights and remove them; a model without adapters does not change."""
     for module in model.modules():
         if isinstance(module, nn.Linear) and parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The average of a model's trained parameters; without one (`decay` 0), the parameters themselves.
+    """The average of a model's trained parameters. With `decay` 0 there is no average: the parameters are used.
 
-    In its first iterations it forgets faster, as if over the iterations there were so far.
+    In the first iterations the decay is smaller, so that the average covers only the iterations done.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,20 +22,20 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """Take in the weights after an iteration, counted from 1."""
+        """Add the weights after `iteration`, counted from 1, to the average."""
         if self.tensors:
             decay = min(self._decay, iteration / (iteration + 9))
             torch._foreach_lerp_(self.tensors, [parameter.detach() for parameter in self._parameters], 1.0 - decay)
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Begin anew from the weights that the model has."""
+        """Start the average again from the model's present weights."""
         for average, parameter in zip(self.tensors, self._parameters, strict=True):
             average.copy_(parameter)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, the model has the averaged weights."""
+        """Inside the block, the model has the averaged weights."""
         self._swap()
         try:
             yield

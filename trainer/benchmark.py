@@ -1,7 +1,7 @@
-"""How fast training is, against a plain PyTorch loop of the same model: `python -m llgen.trainer.benchmark`.
+"""Training speed compared with a plain PyTorch loop of the same model: `python -m llgen.trainer.benchmark`.
 
-Both train the same shape on the same batches of full length, in turns within one run; the medians are compared. The
-plain loop is what one writes first: one model, all cores of the machine to every operator, AdamW.
+Both loops train the same shape on the same batches of full length, alternating within one run; the medians are
+compared. The plain loop is a first implementation: one model, AdamW, and all cores of the machine for every operator.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import click
 import torch
 from torch import nn
 
-from llgen.codegen.cli.options import say
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
 
 from .choices import with_choices
 from .config import TrainConfig
@@ -36,12 +35,12 @@ _STORIES = 2_000
 
 
 @click.command()
-@click.option("--preset", default="stories-260k", show_default=True)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE")
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--seconds", default=4.0, show_default=True, help="Of each loop in each round.")
+@click.option("--preset", default="stories-260k", show_default=True, help="Shape and settings of the model.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the preset.")
+@click.option("--rounds", default=7, show_default=True, help="How often both loops run; medians are compared.")
+@click.option("--seconds", default=4.0, show_default=True, help="Time of each loop in each round.")
 def main(preset: str, settings: tuple[str, ...], rounds: int, seconds: float) -> None:
-    """Compare tokens a second."""
+    """Compare the tokens per second of llgen and of a plain PyTorch loop."""
     fixed = {"batch": {"growth": 0.0}, "schedule": {"iterations": 1_000_000}, "data": {"stories": _STORIES}}
     config = layered([read_preset(preset), fixed, *map(setting, settings)])
     config = with_choices(config, Processes())
@@ -53,7 +52,8 @@ def main(preset: str, settings: tuple[str, ...], rounds: int, seconds: float) ->
         for done in range(rounds):
             for name, step in loops.items():
                 speeds[name].append(_speed(step, seconds))
-            say(f"round {done + 1}: " + ", ".join(f"{name} {speeds[name][-1]:,.0f}" for name in loops))
+            latest = ", ".join(f"{name} {speeds[name][-1]:,.0f}" for name in loops)
+            click.echo(f"round {done + 1}: {latest}", err=True)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = [ours / plain for ours, plain in zip(speeds["llgen"], speeds["plain"], strict=True)]
     click.echo(
@@ -70,7 +70,7 @@ def main(preset: str, settings: tuple[str, ...], rounds: int, seconds: float) ->
 
 
 def _loops(config: TrainConfig, folder: Path) -> dict[str, Callable[[], int]]:
-    """Both ways to train, each a step that returns the tokens it took."""
+    """Both loops by name; each is a step that returns the number of tokens it trained on."""
     texts = [text for _, text in zip(range(_STORIES), stories(1), strict=False)]
     vocabulary = train_tokenizer(texts, config.model.vocab_size)
     data = tokenize(texts, vocabulary, folder / "tokens")

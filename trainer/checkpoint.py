@@ -1,68 +1,66 @@
-"""The files a run is continued from: written whole or not at all, read without running code they may hold."""
+"""Checkpoint files, from which a run continues. They are written whole or not at all, and read without running code."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
-from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
+from llgen.whole import replacing
 
-from .files import replacing
-from .optimizer import Optimizers
+LAST, BEST = "last.pt", "best.pt"
+"""The files of a run's last iteration, and of its lowest held-out loss."""
 
 FORMAT = 2
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-"""Divided weights come together on the leader's CPU."""
-
-
-def weights(model: nn.Module) -> dict[str, Any]:
-    """A copy of the weights by name, on the CPU; every process of a group must call it."""
-    whole: dict[str, Any] = get_model_state_dict(model, options=_WHOLE)
-    return {name: tensor.detach().clone() for name, tensor in whole.items()}
-
-
-def set_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Raises RuntimeError when they are of another model."""
-    set_model_state_dict(model, dict(state), options=_WHOLE)
-
-
-def optimizer_state(model: nn.Module, optimizers: Optimizers) -> dict[str, Any]:
-    """The optimisers' state by parameters' names, on the CPU; every process of a group must call it."""
-    return get_optimizer_state_dict(model, optimizers.parts, options=_WHOLE)
-
-
-def set_optimizer_state(model: nn.Module, optimizers: Optimizers, state: Mapping[str, Any]) -> None:
-    """Raises KeyError, ValueError or RuntimeError when it is of other optimisers."""
-    set_optimizer_state_dict(model, optimizers.parts, dict(state), options=_WHOLE)
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint: afterwards the file is the old one or the new one, never half of either."""
-    with replacing(path, durable=True) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+    """Write a checkpoint, so that `path` is always either the old file or the whole new one.
+
+    Raises LlgenError when the system refuses, for example because the disk is full.
+    """
+    with replacing(path, durable=True) as temporary, temporary.open("wb") as file:
+        stream = _Remembering(file)
+        try:
+            torch.save({"format": FORMAT, **state}, cast(IO[bytes], stream))
+        except RuntimeError:  # PyTorch raises this for any failed write and does not tell the cause
+            if stream.refused is not None:
+                raise stream.refused from None
+            raise
+
+
+class _Remembering(io.RawIOBase):
+    """A file that keeps the error of a failed write in `refused`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.refused = file, cast(OSError | None, None)
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.refused = error
+            raise
+
+    def flush(self) -> None:
+        if self.refused is None:
+            self._file.flush()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `write_checkpoint` wrote.
+    """Read a file that `write_checkpoint` wrote.
 
-    Raises LlgenError when it is missing, damaged, of another version, or asks to run code.
+    Raises LlgenError when the file is missing, damaged, of another version, or asks to run code.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise LlgenError(f"'{path.parent}' has no {path.name}", "is this a training run?") from error
-    except Exception as error:  # torch.load raises whatever the bytes lead it to, and advises to trust them
+    except Exception as error:  # damaged bytes can raise any exception; its advice is to trust the file
         raise LlgenError(
             f"'{path}' is not a readable checkpoint: it is damaged, or holds more than tensors and plain values",
             "start a new run",

@@ -1,11 +1,11 @@
-"""What a new run decides by itself, and keeps: the last digits of its losses depend on it."""
+"""Settings that a new run chooses by itself and keeps, because the last digits of its losses depend on them."""
 
 from __future__ import annotations
 
 import torch
 
-from llgen.codegen.cli.options import say
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
+from llgen.notices import notice
 
 from .config import TrainConfig
 from .device import choose_dtype, cores, is_narrow
@@ -14,7 +14,10 @@ from .processes import Processes
 
 
 def with_choices(asked: TrainConfig, processes: Processes) -> TrainConfig:
-    """The configuration with everything decided; raises LlgenError when operators asked for cannot be compiled."""
+    """The configuration with `replicas` and `fused` decided.
+
+    Raises LlgenError when `hardware.fused` is true and the operators cannot be compiled.
+    """
     hardware = asked.hardware
     replicas = hardware.replicas or usual_replicas(asked, processes)
     fused = hardware.fused if hardware.fused is not None else _fuses(asked, processes)
@@ -24,7 +27,7 @@ def with_choices(asked: TrainConfig, processes: Processes) -> TrainConfig:
 
 
 def with_choices_of(begun: TrainConfig, asked: TrainConfig) -> TrainConfig:
-    """What is asked for, with the choices that a run was begun with where nothing is said of them."""
+    """The configuration `asked`; where it leaves `replicas` or `fused` open, the choice of the run's start."""
     hardware, kept = asked.hardware, begun.hardware
     return _with(asked, hardware.replicas or kept.replicas, kept.fused if hardware.fused is None else hardware.fused)
 
@@ -35,14 +38,14 @@ def _with(config: TrainConfig, replicas: int | None, fused: bool | None) -> Trai
 
 
 def usual_replicas(config: TrainConfig, processes: Processes) -> int:
-    """Processes for a narrow model on a CPU; the random choices of dropout allow only one."""
+    """Number of processes that divide a batch: several for a narrow model on a CPU, else 1. Dropout allows only 1."""
     alone = processes.world == 1 and processes.device.type == "cpu"
     suits = alone and is_narrow(config.model.dim) and not config.batch.dropout and not config.hardware.compile
     return min(cores(), config.batch.sequences) if suits else 1
 
 
 def _fuses(config: TrainConfig, processes: Processes) -> bool:
-    """Whether the operators of our own suit the work and can be compiled here."""
+    """Whether llgen's own operators fit the settings and can be compiled here."""
     hardware, device = config.hardware, processes.device
     if device.type != "cpu" or hardware.compile or choose_dtype(hardware, device) != torch.float32:
         return False
@@ -50,7 +53,7 @@ def _fuses(config: TrainConfig, processes: Processes) -> bool:
         _compile(config)
     except (LlgenError, OSError) as error:
         if processes.leads:
-            say(f"training with PyTorch's operators alone, which takes longer: {str(error).partition(chr(10))[0]}")
+            notice(f"training with PyTorch's operators only, which is slower: {str(error).partition(chr(10))[0]}")
         return False
     return True
 

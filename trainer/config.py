@@ -1,17 +1,19 @@
-"""What a training run is told: every setting, its default and its limits."""
+"""The settings of a training run, with their defaults and limits."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError, UsageError
-
-from .files import replacing
+from llgen.codegen.formats.hf.rope import scaling_from_hf
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.rope import RopeScaling
+from llgen.errors import LlgenError, UsageError
+from llgen.shown import shown
+from llgen.whole import replacing
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,7 +25,7 @@ class _Section(BaseModel):
 
 
 class ModelShape(_Section):
-    """The Llama model, by Hugging Face's names where it has them."""
+    """Dimensions of the Llama model, and constants of its arithmetic."""
 
     dim: Count = 64
     hidden_dim: Count | None = None
@@ -31,15 +33,17 @@ class ModelShape(_Section):
     n_layers: Count = 5
     n_heads: Count = 8
     n_kv_heads: Count | None = None
-    """None: half of the query heads where they divide, else one for each."""
+    """None: half of n_heads when that is even, else n_heads."""
     vocab_size: Count = 512
     max_seq_len: Annotated[int, Field(ge=2)] = 512
     tied: bool = True
     norm_eps: Positive = 1e-5
     rope_theta: Positive = 10000.0
+    rope_scaling: dict[str, Any] | None = None
+    """How RoPE is scaled, by the names of Hugging Face's config.json. None: not at all."""
 
     def resolved(self) -> ModelConfig:
-        """All dimensions; raises UsageError when they do not go together."""
+        """All dimensions, defaults filled in; raises UsageError when they contradict each other."""
         if self.dim % self.n_heads:
             raise UsageError(
                 f"model.dim is {self.dim}, which model.n_heads {self.n_heads} does not divide",
@@ -58,77 +62,84 @@ class ModelShape(_Section):
                 max_seq_len=self.max_seq_len,
                 norm_eps=self.norm_eps,
                 rope_theta=self.rope_theta,
+                rope_scaling=self._scaling(),
                 tied=self.tied,
             )
-        except LlgenError as error:  # whose hint is for files
+        except LlgenError as error:  # its hint is about files
             raise UsageError(f"[model]: {error.message}", "doc/training.md lists the settings") from error
+
+    def _scaling(self) -> RopeScaling | None:
+        if self.rope_scaling is None:
+            return None
+        beside = {"max_position_embeddings": self.max_seq_len}
+        return scaling_from_hf(self.rope_scaling, beside, "rope_scaling", "model")
 
 
 class Data(_Section):
-    """What is learned from."""
+    """The text that a model is trained on, and its tokenizer."""
 
     source: str | None = None
-    """A text or JSONL file, a folder of them, gzip or zstd, or a folder of tokens made by `llgen data`. None: stories
-    that llgen makes up."""
+    """A text file, a JSON lines file, either of them packed by gzip or zstd, a folder of such files, or a folder of
+    tokens made by `llgen data`. None: stories that llgen makes up."""
     field: str | None = None
-    """The field that holds the text, in JSONL."""
+    """The field of JSON lines that holds the text."""
     separator: str | None = None
-    """What parts two documents; None: a line <|endoftext|> where there is one, else blank lines."""
+    """The line that separates two documents. None: <|endoftext|> if the text has it, else blank lines."""
     tokenizer: str | None = None
-    """A tokenizer.model to use; None: one of model.vocab_size pieces is trained on the data."""
+    """A tokenizer file that `llgen import` can read. None: one of model.vocab_size pieces is trained on the text."""
     held_out: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
-    """The share of documents that is kept for evaluation."""
+    """The share of documents that are used for evaluation only."""
     stories: Count = 50_000
     """How many stories llgen makes up when there is no source."""
     names: Annotated[int, Field(ge=3, le=8)] = 8
-    """Their names for girls, boys, and animals of either sex, so many each; fewer are learned sooner."""
+    """Number of names for girls, for boys, and for animals of each sex in made-up stories; fewer are learned sooner."""
 
 
 class Batch(_Section):
-    """What goes through the model before one step of the optimiser."""
+    """The sequences whose gradients make one step of the optimiser."""
 
     sequences: Count = 2
-    """Sequences of full length, over all machines together; of shorter ones, as many more."""
+    """Sequences of full length, over all processes; shorter sequences are more, with the same number of tokens."""
     accumulation: Count = 1
-    """Batches whose gradients are averaged before one step."""
+    """Number of batches whose gradients are averaged before one step."""
     growth: Share = 0.5
-    """The share of training in which sequences are still shorter than the context; see schedule.py."""
+    """The share of training, from its start, with sequences shorter than the context; see schedule.py."""
     aligned: Share = 0.0
-    """The share of the sequences that start with a document."""
+    """The share of sequences that start where a document starts."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
 
 
 class OptimizerSettings(_Section):
-    """How gradients become steps."""
+    """How the optimiser makes steps from gradients."""
 
     name: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices of the layers, AdamW for embeddings and gains. adamw: AdamW for all."""
     learning_rate: Positive | None = None
-    """AdamW's peak. None: what suits the width, 0.008 at dim 64 and less the wider."""
+    """Peak of AdamW's learning rate. None: by width, 0.008 at dim 64 and lower for wider models."""
     matrix_learning_rate: Positive = 0.02
-    """Muon's peak; it does not depend on the width."""
+    """Peak of Muon's learning rate; the best value does not depend on the width."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
-    """On matrices; gains do not decay."""
+    """Decay of matrices; gains do not decay."""
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
-    """Muon's."""
+    """Momentum of Muon."""
     clip_norm: Positive = 1.0
-    """Longest gradient; longer ones are scaled down to it."""
+    """Maximum norm of the gradient; a longer gradient is scaled down to it."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Decay of a moving average of the weights, which is then what is evaluated and exported; 0: none."""
+    """Decay of a moving average of the weights, which is evaluated and exported in their place; 0: no average."""
 
 
 class Schedule(_Section):
-    """When training ends, and the way of the learning rate until then."""
+    """When training ends, and how the learning rate changes until then."""
 
     iterations: Count | None = None
     minutes: Positive | None = None
-    """Time instead of iterations; the learning rate then follows the clock, and has come down when time is up."""
+    """Time limit, in place of iterations; the learning rate then follows the clock and is lowest at the end."""
     warmup: Annotated[int, Field(ge=0)] = 50
-    """Iterations in which the learning rate rises from zero."""
+    """Number of iterations in which the learning rate rises from zero to its peak."""
     final: Share = 0.0
-    """Where the cosine ends, as a share of the peak."""
+    """The learning rate at the end of the cosine decay, as a share of the peak."""
 
     @model_validator(mode="after")
     def _one_end(self) -> Schedule:
@@ -138,43 +149,44 @@ class Schedule(_Section):
 
 
 class Evaluation(_Section):
-    """How often a run looks at itself."""
+    """How often the held-out loss is measured and a sample is shown."""
 
     interval: Count = 500
-    """Iterations between two evaluations, each of which also writes a checkpoint."""
+    """Iterations from one evaluation to the next; each evaluation also writes a checkpoint."""
     batches: Count = 16
     prompt: str | None = "Once upon a time"
-    """What a sample is begun with at every evaluation; None or nothing: no samples."""
+    """The start of the sample that each evaluation shows; None or empty: no samples."""
     sample_tokens: Count = 60
 
 
 class Hardware(_Section):
-    """What the work is done on."""
+    """The device, the arithmetic, and how the work is divided."""
 
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the arithmetic; weights stay float32. auto: bfloat16 on a GPU that has it, else float32."""
+    """Format of products; weights stay float32. auto: bfloat16 on a GPU that supports it, else float32."""
     compile: bool = False
-    """Whether torch.compile fuses the model's operators; pays on a GPU, and on long runs."""
+    """Whether torch.compile fuses the model's operators; useful on a GPU and for long runs. On a CPU, PyTorch then uses
+    only deterministic algorithms, so that losses repeat digit for digit; on a GPU their last digits may differ."""
     fused: bool | None = None
-    """Whether norms, attention, activations and the loss are computed by C of llgen's own, on a CPU. None: where the
-    arithmetic is float32 and it can be compiled."""
+    """Whether llgen's own C computes norms, attention, activations and the loss, on a CPU. None: when the arithmetic is
+    float32 and the C can be compiled."""
     shard: bool = False
-    """Whether weights and optimiser are divided among the processes (FSDP), for models too large for one device."""
+    """Whether weights and optimiser state are divided among the processes (FSDP), for models too large for a device."""
     replicas: Count | None = None
-    """Processes that each take a part of every batch, on a CPU. None: all cores for a narrow model, else one, whose
-    operators then use all cores. The losses depend on it in the last digits, so a run keeps its number."""
+    """Number of processes that divide each batch, on a CPU. None: one per core for a narrow model, else one, whose
+    operators use all cores. The last digits of the losses depend on the number, so a run keeps it."""
 
 
 class Start(_Section):
-    """What a run begins with, other than random weights, and whom it listens to."""
+    """The model that a run starts from, and the teacher that it imitates."""
 
     model: str | None = None
-    """A model directory to fine-tune; the shape and the tokenizer are its own."""
+    """A model directory to fine-tune; its shape and tokenizer are used. None: random weights."""
     lora: Annotated[int, Field(ge=0)] = 0
-    """Rank of low-rank adapters that are trained instead of the model, and merged at export; 0: none."""
+    """Rank of low-rank adapters, which are trained in place of the weights and merged at export; 0: no adapters."""
     teacher: str | None = None
-    """A model directory with the same vocabulary, whose distributions are imitated."""
+    """A model directory with the same vocabulary; the run learns its distributions. None: no teacher."""
     teacher_weight: Share = 0.5
     """The share of the loss that is the divergence from the teacher; the rest is cross-entropy."""
     teacher_temperature: Positive = 1.0
@@ -182,12 +194,12 @@ class Start(_Section):
     @model_validator(mode="after")
     def _adapters_of_something(self) -> Start:
         if self.lora and self.model is None:
-            raise ValueError("lora adapts a model; start.model names it")
+            raise ValueError("lora needs a model to adapt; start.model names it")
         return self
 
 
 class TrainConfig(_Section):
-    """The whole of a run's settings."""
+    """All settings of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 1
     model: ModelShape = ModelShape()
@@ -202,45 +214,48 @@ class TrainConfig(_Section):
     @model_validator(mode="after")
     def _muon_is_whole(self) -> TrainConfig:
         if self.hardware.shard and self.optimizer.name == "muon":
-            raise ValueError("Muon needs whole matrices, which shard=true divides; optimizer.name=adamw")
+            raise ValueError("Muon needs whole matrices, and shard=true divides them; optimizer.name=adamw")
         return self
 
     @model_validator(mode="after")
     def _one_thread_drops(self) -> TrainConfig:
         if self.batch.dropout and (self.hardware.replicas or 1) > 1:
-            raise ValueError("with dropout, each replica would take chances of its own; hardware.replicas=1")
+            raise ValueError("dropout works in one process only; hardware.replicas=1")
         return self
 
     @property
     def learning_rate(self) -> float:
-        """AdamW's peak."""
+        """Peak of AdamW's learning rate."""
         return self.optimizer.learning_rate or usual_learning_rate(self.model.dim)
 
     @property
     def max_seconds(self) -> float | None:
-        """Wall time, when that ends the run."""
+        """The time limit in seconds; None when iterations end the run."""
         return None if self.schedule.minutes is None else self.schedule.minutes * 60.0
 
     def save(self, path: Path) -> None:
-        """Write as JSON, every value told; whole or not at all."""
+        """Write all values as JSON; the file is written whole or not at all."""
         with replacing(path) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
-        """Read what `save` wrote; raises LlgenError when it is something else."""
+        """Read what `save` wrote; raises LlgenError for a missing file or other content."""
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise LlgenError(f"'{path.parent}' is not a training run: it has no {path.name}") from error
         except ValueError as error:
             reason = str(error).partition("\n")[0]
-            raise LlgenError(f"'{path}' is not a training configuration: {reason}", "start a new run") from error
+            raise LlgenError(
+                f"'{path}' is not a training configuration: {shown(reason, 200)}", "start a new run"
+            ) from error
 
 
 def usual_learning_rate(dim: int) -> float:
-    """AdamW's peak for a model of this width: the wider, the smaller (as in muP: Yang et al., 2022, arXiv:2203.03466).
+    """Peak of AdamW's learning rate for a width: proportional to 1 / dim (as in muP: Yang et al., 2022,
+    arXiv:2203.03466).
 
-    Anchored at what was measured best for dim 64.
+    0.008 was measured to be the best for dim 64. Below dim 32 the rate does not rise further.
     """
     return 8e-3 * 64 / max(dim, 32)

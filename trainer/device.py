@@ -1,4 +1,4 @@
-"""What the arithmetic is done on, in which format, and what it takes."""
+"""The device of the arithmetic, its number format, its threads, and the memory that it takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from llgen.codegen.errors import UsageError
+from llgen.errors import UsageError
 
 from .config import Hardware
 
@@ -20,7 +20,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; of "auto", this process's GPU where there is one.
+    """The device called `name`; "auto" is this process's GPU if there is one, else the CPU.
 
     Raises UsageError for a device that PyTorch does not know or the machine does not have.
     """
@@ -38,7 +38,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(hardware: Hardware, device: torch.device) -> torch.dtype:
-    """The format of products: of "auto", bfloat16 on a GPU that computes in it, else float32."""
+    """The format of products; "auto" is bfloat16 on a GPU that supports it, else float32."""
     if hardware.dtype != "auto":
         return _DTYPES[hardware.dtype]
     on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -46,12 +46,12 @@ def choose_dtype(hardware: Hardware, device: torch.device) -> torch.dtype:
 
 
 def arithmetic(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Within it, products are computed in `dtype` (Micikevicius et al., 2018, arXiv:1710.03740)."""
+    """Inside the block, products are computed in `dtype` (Micikevicius et al., 2018, arXiv:1710.03740)."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def is_narrow(dim: int) -> bool:
-    """Whether a model's operators are over before a second core has begun with its part of them."""
+    """Whether operators of this width are too short to be divided among cores: they end before a second core starts."""
     return dim < _PARALLEL_FROM_DIM
 
 
@@ -62,7 +62,10 @@ def cores() -> int:
 
 @contextmanager
 def operator_threads(count: int) -> Iterator[None]:
-    """PyTorch's operators use so many threads; the number decides how sums are divided, and so their last digits."""
+    """Inside the block, PyTorch's operators use `count` threads.
+
+    The number decides how sums are divided, so the last digits of the sums depend on it.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -72,10 +75,25 @@ def operator_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def short_products() -> Iterator[None]:
-    """Within it, a CPU that has units for products of bfloat16 multiplies float32 matrices in them.
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Inside the block, if `wanted`, PyTorch uses only algorithms that give the same bits every time.
 
-    Factors are then rounded to 8 binary digits, and sums are not. Other CPUs go on as ever.
+    Without it, compiled code with several threads sums the gradient of an embedding in the order in which the threads
+    finish.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def short_products() -> Iterator[None]:
+    """Inside the block, a CPU with bfloat16 instructions uses them to multiply float32 matrices.
+
+    Factors are then rounded to 8 significant bits; sums stay float32. Other CPUs compute as before.
     """
     products: Any = getattr(torch.backends.mkldnn, "matmul", None)
     if products is None or not _multiplies_bfloat16():
@@ -90,13 +108,13 @@ def short_products() -> Iterator[None]:
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether this CPU has AMX, or AVX-512 with products of bfloat16; older releases of PyTorch cannot tell."""
+    """Whether this CPU has AMX or AVX-512 with bfloat16 products; False where an older PyTorch cannot tell."""
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that were taken so far: of the GPU, or by the process."""
+    """Peak memory in bytes so far: on a GPU, of PyTorch's tensors there; else of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""What a run will take, told before it begins: parameters, tokens, memory."""
+"""An estimate of a run before it starts: parameters, tokens, memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from llgen.codegen.model.architectures import parameter_count
 
 from .adapters import add_adapters
 from .config import TrainConfig
@@ -18,18 +20,18 @@ _FLOAT = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """Sizes in bytes, for one process that does the whole batch."""
+    """Counts of parameters and tokens, and sizes in bytes for one process that computes the whole batch."""
 
     parameters: int
     trained: int
-    """Parameters that are trained: all, or those of adapters."""
+    """Number of parameters that are trained: all, or only those of the adapters."""
     tokens_per_iteration: int
     weights: int
     gradients: int
     optimizer: int
-    """Its moments, and the moving average of the weights."""
+    """The optimiser's moments and the moving average of the weights."""
     activations: int
-    """What the backward pass needs of a batch's forward pass."""
+    """Intermediate results of the forward pass that the backward pass needs."""
 
     @property
     def memory(self) -> int:
@@ -37,7 +39,7 @@ class Estimate:
 
 
 def estimate(config: TrainConfig) -> Estimate:
-    """Measure a run on tensors that have shapes but no memory."""
+    """Compute the sizes of a run from tensors on the meta device, which have shapes but no memory."""
     shape = config.model.resolved()
     with torch.device("meta"):
         model = Llama(shape, config.batch.dropout)
@@ -54,7 +56,7 @@ def estimate(config: TrainConfig) -> Estimate:
     average = trained if config.optimizer.ema else 0
     batch = config.batch
     return Estimate(
-        parameters=shape.parameter_count,
+        parameters=parameter_count(shape),
         trained=trained,
         tokens_per_iteration=batch.sequences * shape.max_seq_len * batch.accumulation,
         weights=held * _FLOAT,
@@ -65,7 +67,7 @@ def estimate(config: TrainConfig) -> Estimate:
 
 
 def _saved_bytes(model: Llama, batch: int, time: int) -> int:
-    """Bytes that autograd keeps of a forward pass; views of one storage count once, weights not at all."""
+    """Bytes that autograd keeps of a forward pass; views of one storage count once, weights do not count."""
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, int] = {}
 

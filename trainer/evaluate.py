@@ -1,7 +1,7 @@
-"""How well a model predicts a text: nats a token, nats a byte, perplexity, over whole documents.
+"""How well a model predicts a text: nats per token, nats per byte, perplexity, over whole documents.
 
-Every document is scored on its own, behind BOS, as far as the context reaches. Nats a token depend on the vocabulary;
-nats a byte compare models of different vocabularies.
+Each document is scored separately, up to the length of the context, with BOS before it if the model uses one. Nats per
+token depend on the vocabulary; nats per byte compare models with different vocabularies.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
 
 from .model import Llama
 
 _BATCH = 16
 _IGNORED = -100
-"""What cross-entropy takes for "no target here"."""
+"""The target that tells cross-entropy to ignore a position."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Score:
 
     documents: int
     tokens: int
-    """Tokens predicted: all but the BOS of each document."""
+    """Tokens predicted: all except the first token of each document, which is BOS if the model uses it."""
     bytes: int
-    """Bytes of text that those tokens spell."""
+    """Bytes of text that the predicted tokens stand for."""
     nats: float
 
     @property
@@ -46,14 +46,19 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """Of a token."""
+        """exp of the mean nats per token."""
         return math.exp(self.nats_per_token)
 
 
-def encode_documents(texts: Iterable[str], vocabulary: Vocabulary, context: int) -> Iterator[list[int]]:
-    """BOS and the tokens of each text, up to `context` predictions; texts without a token are left out."""
+def encode_documents(
+    texts: Iterable[str], vocabulary: Vocabulary, lead: Sequence[int], context: int
+) -> Iterator[list[int]]:
+    """Token ids of each text, `lead` (BOS, or nothing) before it, cut to `context` + 1 tokens.
+
+    A text with fewer than two tokens is left out. Without a lead, the first token of a text is not predicted.
+    """
     for text in texts:
-        ids = [vocabulary.bos_id, *vocabulary.encode(text)][: context + 1]
+        ids = [*lead, *vocabulary.encode(text)][: context + 1]
         if len(ids) > 1:
             yield ids
 
@@ -65,12 +70,12 @@ def score_documents(
     limit: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Score:
-    """Score up to `limit` documents; raises LlgenError when there is none."""
+    """Score up to `limit` documents; raises LlgenError when there are none."""
     model.eval()
     device = model.rope_cos.device
     documents = tokens = count = 0
     nats = 0.0
-    encoded = islice(encode_documents(texts, vocabulary, model.config.max_seq_len), limit)
+    encoded = islice(encode_documents(texts, vocabulary, model.config.lead, model.config.max_seq_len), limit)
     while batch := list(islice(encoded, _BATCH)):
         inputs, targets = (part.to(device) for part in padded(batch))
         with torch.inference_mode():
@@ -86,7 +91,7 @@ def score_documents(
 
 
 def padded(batch: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Inputs and targets [B, T] of documents of different lengths; where one is over, the target is ignored."""
+    """Inputs and targets [B, T] of documents of different lengths; targets after the end of a document are ignored."""
     longest = max(map(len, batch)) - 1
     inputs = torch.zeros(len(batch), longest, dtype=torch.long)
     targets = torch.full((len(batch), longest), _IGNORED)

@@ -1,8 +1,8 @@
-"""Operators of our own for training on a CPU, each a single pass in C: trainer/kernels, compiled for this machine.
+"""Operators for training on a CPU, each one pass in C: trainer/kernels, compiled for this machine.
 
-PyTorch's CPU operators are made for wide models. At 64 dimensions, attention over heads of 8 takes three fifths of a
-training step there, and norms and activations are five operators each that do next to nothing. The gradients are
-tested against PyTorch's.
+PyTorch's CPU operators are made for wide models. At 64 dimensions, its attention over heads of 8 takes three fifths of
+a training step, and each norm and activation is five operators with little work. Tests compare values and gradients
+with PyTorch's.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .operators import Operators
 Result = TypeVar("Result")
 
 _WORTH_A_THREAD = 1 << 16
-"""Numbers that a thread must have to do for it to be started."""
+"""Minimum of numbers per thread; a thread with less work would cost more than it saves."""
 
 
 class FusedOperators(Operators):
-    """Operators for float32 on a CPU; what is not that goes to PyTorch's."""
+    """Operators for float32 on a CPU; other tensors are computed by PyTorch's operators."""
 
     def rms_norm(self, x: Tensor, gain: Tensor, eps: float) -> Tensor:
         if not _ours(x, gain):
@@ -66,7 +66,10 @@ def _at(*tensors: Tensor) -> list[int]:
 
 
 def _divided(count: int, each: int, call: Callable[[int, int], Result]) -> list[Result]:
-    """Call for the ranges that 0 to `count` is divided into among PyTorch's threads; `each` is the work of one."""
+    """Divide 0 to `count` into ranges, one for each of PyTorch's threads, and return `call` of each, in order.
+
+    `each` is the work of one item, in numbers.
+    """
     parts = min(torch.get_num_threads(), count, 1 + count * each // _WORTH_A_THREAD)
     if parts == 1:
         return [call(0, count)]

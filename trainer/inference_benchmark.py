@@ -1,7 +1,7 @@
-"""PyTorch at work: `python -m llgen.trainer.inference_benchmark MODEL KIND POSITIONS REPEATS THREADS`.
+"""Inference speed of PyTorch: `python -m llgen.trainer.inference_benchmark MODEL KIND POSITIONS REPEATS THREADS`.
 
-What `llgen bench --against torch` runs: the model as it is trained, eager, with a cache; prints the seconds of each
-repeat.
+`llgen bench --against torch` runs this. The model is the one that is trained, in eager mode, with a cache of keys and
+values. KIND is `prefill` or `decode`. The seconds of each repeat are printed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.formats.hf.directory import load_checkpoint
 
 from .model import Cache, Llama
 
 
 def main(argv: list[str]) -> int:
-    """Load the model, do the work, print the times; returns the exit code."""
+    """Load the model, time the repeats, print the times; returns the exit code."""
     path, kind, *numbers = argv
     positions, repeats, threads = map(int, numbers)
     torch.set_num_threads(threads)
@@ -37,14 +37,14 @@ def main(argv: list[str]) -> int:
 
 
 def _decode(model: Llama, cache: Cache, positions: int) -> None:
-    token = torch.tensor([[model.config.bos_id]])
+    token = torch.tensor([[model.config.start_id]])
     for _ in range(positions):
         token = model(token, cache)[:, -1].argmax(-1, keepdim=True)
 
 
 def _prefill(model: Llama, cache: Cache, positions: int) -> Tensor:
-    """The logits of the last position alone, [1, 1, V]."""
-    tokens = (model.config.bos_id + 97 * torch.arange(positions)).remainder(model.config.vocab_size)[None]
+    """Evaluate `positions` tokens together; returns the logits of the last position only, [1, 1, V]."""
+    tokens = (model.config.start_id + 97 * torch.arange(positions)).remainder(model.config.vocab_size)[None]
     x = model.model(tokens, model.rope_cos[:positions], model.rope_sin[:positions], cache)  # [1, T, D]
     classifier = model.model.embed_tokens.weight if model.lm_head is None else model.lm_head.weight
     return F.linear(x[:, -1:], classifier)

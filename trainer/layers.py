@@ -1,11 +1,11 @@
-"""One configuration from many layers: the defaults, a preset, the user's file, single values (`model.dim=96`).
+"""One configuration made of layers: the defaults, a preset, the user's file, single values (`model.dim=96`).
 
-Each layer overrides the one before; what they make together is checked once, and a wrong key is named.
+Each layer overrides the layers before it. The result is validated once; an error names the wrong key.
 """
 
 from __future__ import annotations
 
-import difflib
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -14,25 +14,27 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from llgen.codegen.errors import LlgenError, UsageError
+from llgen.errors import LlgenError, UsageError, unknown_name
+from llgen.lfs import refuse_pointer_file
+from llgen.shown import shown, shown_error, shown_value
 
 from .config import TrainConfig
 
 _ROOM_TO_CHANGE = {"schedule.iterations", "schedule.minutes", "evaluation.prompt", "evaluation.sample_tokens"}
-"""What a run may be told anew when it goes on: where it ends, and what it shows on the way."""
+"""Settings that may change when a run is continued: its end, and the samples that it shows."""
 
 
 def preset_names() -> list[str]:
-    """The names that `--preset` knows, smallest model first."""
+    """The names of the presets, smallest model first."""
     return [path.name.removesuffix(".toml") for path in _presets()]
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """A preset's values; raises UsageError for a name that is none."""
+    """The values of a preset; raises UsageError for an unknown name."""
     for path in _presets():
         if path.name == f"{name}.toml":
             return tomllib.loads(path.read_text(encoding="utf-8"))
-    raise UsageError(f"there is no preset '{name}'", f"one of {', '.join(preset_names())}")
+    raise unknown_name("preset", name, preset_names())
 
 
 def _presets() -> list[Any]:
@@ -41,17 +43,24 @@ def _presets() -> list[Any]:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The values of a user's TOML file; raises LlgenError when it cannot be read as one."""
+    """The values of a user's TOML file; raises LlgenError when it cannot be read, is not TOML, or has no values."""
+    refuse_pointer_file(path)
+    hint = f"--data {shlex.quote(str(path))}, if the file is the text; doc/training.md shows a configuration"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LlgenError(f"there is no configuration '{path}'", "doc/training.md shows one") from error
     except OSError as error:
-        raise LlgenError(f"cannot read '{path}': {error.strerror}", "doc/training.md shows a configuration") from error
+        raise LlgenError(f"cannot read '{path}': {error.strerror}", hint) from error
     except ValueError as error:
-        raise LlgenError(f"'{path}' is not TOML: {error}", "doc/training.md shows a configuration") from error
+        raise LlgenError(f"'{path}' is not TOML: {shown_error(error)}", hint) from error
+    if not values:
+        raise LlgenError(f"'{path}' holds no settings", hint)
+    return values
 
 
 def setting(text: str) -> dict[str, Any]:
-    """`model.dim=96` as nested values. The right side is TOML, or else a string.
+    """`model.dim=96` as nested values. The right side is read as TOML; if it is not TOML, it is a string.
 
     Raises UsageError when there is no key or no equals sign.
     """
@@ -69,9 +78,9 @@ def setting(text: str) -> dict[str, Any]:
 
 
 def layered(layers: Iterable[Mapping[str, Any]]) -> TrainConfig:
-    """One configuration from layers of nested values, later ones over earlier ones; `preset` names one beneath.
+    """One configuration from layers of nested values; later layers override earlier ones.
 
-    Raises UsageError with the key that is unknown, or the value that is wrong.
+    Raises UsageError that names the unknown key, or the wrong value and its key.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -79,7 +88,7 @@ def layered(layers: Iterable[Mapping[str, Any]]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(merged)
     except ValidationError as error:
-        raise UsageError(*_explained(error)) from error
+        raise _explained(error) from error
 
 
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
@@ -92,21 +101,22 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
             into[key] = value
     for end, other in (("iterations", "minutes"), ("minutes", "iterations")):
         if end in layer and other not in layer:
-            into.pop(other, None)  # a new end replaces the one beneath
+            into.pop(other, None)  # a new end replaces the end of an earlier layer
 
 
-def _explained(error: ValidationError) -> tuple[str, str]:
+def _explained(error: ValidationError) -> UsageError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     key = ".".join(place)
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, [*known_keys(), *TrainConfig.model_fields], n=1, cutoff=0.5)
-        return f"there is no setting '{key}'", (f"{close[0]}" if close else "doc/training.md lists them")
-    reason = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], Mapping | BaseModel) else f" is {first['input']!r}"
-    return (
-        f"{key or 'the configuration'}{given}: {reason[0].lower()}{reason[1:]}",
+        return unknown_name("setting", key, [*known_keys(), *TrainConfig.model_fields], "doc/training.md lists them")
+    reason = shown(first["msg"].removeprefix("Value error, "), 200)
+    given = "" if isinstance(first["input"], Mapping | BaseModel) else f" is {shown_value(first['input'])}"
+    limits = first.get("ctx", {})
+    return UsageError(
+        f"{shown(key) or 'the configuration'}{given}: {reason[0].lower()}{reason[1:]}",
         "doc/training.md lists the settings",
+        {"setting": key, **{name: limit for name, limit in limits.items() if isinstance(limit, int | float | str)}},
     )
 
 
@@ -116,7 +126,7 @@ def known_keys() -> list[str]:
 
 
 def differences(begun: TrainConfig, asked: TrainConfig) -> list[str]:
-    """The settings in which a run that goes on may not differ from what it was begun with, but does."""
+    """The settings that differ from the run's start although they must not change when a run is continued."""
     before, after = _flat(begun.model_dump()), _flat(asked.model_dump())
     return [key for key in before if before[key] != after[key] and key not in _ROOM_TO_CHANGE]
 

@@ -1,10 +1,9 @@
-"""Compiling the C of trainer/kernels for this machine's processor, and calling it."""
+"""Compiles the C of trainer/kernels for this machine's processor, and loads it."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import sys
 from functools import cache
@@ -12,7 +11,8 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from llgen.codegen.toolchain import cache_directory, host_cc, run_tool
+from llgen.codegen.compile.toolchain import cache_directory, host_cc, run_tool
+from llgen.whole import replacing
 
 _FLAGS = (
     "-O3",
@@ -45,10 +45,11 @@ _ATTENTION = {
 
 @cache
 def library(head_dim: int | None = None) -> ctypes.CDLL:
-    """Attention for heads of so many elements, or without a number the operators that know of no heads.
+    """Attention for heads of `head_dim` elements; with None, the operators that do not depend on heads.
 
-    Compiled at first, and kept in the cache directory from then on. ctypes frees Python's lock while one of them runs.
-    Raises LlgenError when they cannot be compiled, and OSError when what was compiled cannot be loaded.
+    The first call compiles them; later calls, also in other processes, use the file in the cache directory. ctypes
+    releases Python's lock while an operator runs.
+    Raises LlgenError when they cannot be compiled, and OSError when the compiled file cannot be loaded.
     """
     loaded = ctypes.CDLL(str(compiled(head_dim)))
     for name, arguments in (_POINTWISE if head_dim is None else _ATTENTION).items():
@@ -58,7 +59,7 @@ def library(head_dim: int | None = None) -> ctypes.CDLL:
 
 
 def compiled(head_dim: int | None = None) -> Path:
-    """The shared library's file; raises LlgenError when it cannot be compiled."""
+    """The file of the shared library, compiled if it is missing; raises LlgenError when it cannot be compiled."""
     kernels = files("llgen.trainer.kernels")
     source = "pointwise.c" if head_dim is None else "attention.c"
     flags = [*_FLAGS] if head_dim is None else [*_FLAGS, f"-DHEAD_DIM={head_dim}"]
@@ -67,16 +68,13 @@ def compiled(head_dim: int | None = None) -> Path:
     path = cache_directory() / "trainer" / f"operators-{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with as_file(kernels) as folder:
+    with as_file(kernels) as folder, replacing(path, shared=True) as temporary:
         run_tool([*host_cc(), *flags, source, "-o", str(temporary)], folder)
-    temporary.replace(path)
     return path
 
 
 def _processor() -> str:
-    """What decides whether code compiled for `native` runs here: a cache may be shared among machines."""
+    """The processor's features, on which code compiled for `native` depends: machines may share a cache directory."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""llama2.c's training checkpoints (`.pt`): read, and written so that its train.py, sample.py and export.py take them.
+"""Reads and writes llama2.c's training checkpoints (`.pt`), for its train.py, sample.py and export.py.
 
-A file is what `torch.save` makes of a dictionary: "model" holds the weights by llama2.c's names, which a compiled model
-prefixes with "_orig_mod."; "model_args" the dimensions; "optimizer", "iter_num", "best_val_loss" and "config" the state
-of training. It is a pickle, which may name any code to run; it is read with `weights_only`, which runs none.
+A file is a dictionary saved by `torch.save`. "model" holds the weights by llama2.c's names; a compiled model adds the
+prefix "_orig_mod.". "model_args" holds the dimensions; "optimizer", "iter_num", "best_val_loss" and "config" hold the
+state of training. The file is a pickle, which can name any code to run; `weights_only` reads it without running code.
 
 The rows of wq and wk are in llama2.c's order (codegen/formats/rope_rows.py).
 """
@@ -11,24 +11,44 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.formats.adopt import adopt_tokens
-from llgen.codegen.formats.llama2c_header import NORM_EPS, ROPE_THETA, require_representable
-from llgen.codegen.formats.output import replacing
+from llgen.codegen.formats.llama2c.header import NORM_EPS, ROPE_THETA, require_representable
+from llgen.codegen.formats.llama2c.tokens import adopt_llama2c
 from llgen.codegen.formats.rope_rows import to_half_split, to_interleaved
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.architectures import tensor_shapes
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.text_tokens import Claim
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
+from llgen.lfs import refuse_pointer_file
+from llgen.shown import shown, shown_list, shown_value
+from llgen.whole import replacing
 
 _COMPILED = "_orig_mod."
-_TABLES = re.compile(r"freqs_(cos|sin)|layers\.\d+\.attention\.mask")  # follow from the dimensions
+_TABLES = re.compile(r"freqs_(cos|sin)|layers\.\d+\.attention\.mask")  # tables that follow from the dimensions
+_TABLE_ERROR = 0.02
+"""Tolerance for a table of cosines: bfloat16 and angles in float32 differ by less, another base by far more."""
+_ARGS = frozenset(
+    [
+        "dim",
+        "dropout",
+        "hidden_dim",
+        "max_seq_len",
+        "multiple_of",
+        "n_heads",
+        "n_kv_heads",
+        "n_layers",
+        "norm_eps",
+        "vocab_size",
+    ]
+)
 _OUTER = {
     "model.embed_tokens.weight": "tok_embeddings.weight",
     "model.norm.weight": "norm.weight",
@@ -50,34 +70,38 @@ _LAYER = {
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def read_llama2c_checkpoint(path: Path, vocabulary: Vocabulary | None) -> Checkpoint:
-    """Read a training checkpoint's weights, and give them the tokenizer they were trained with.
+def read_llama2c_checkpoint(path: Path, vocabulary: Vocabulary | None, said: Sequence[Claim] = ()) -> Checkpoint:
+    """Read the weights of a training checkpoint, and combine them with the tokenizer that they were trained with.
 
-    Raises LlgenError for a file that is unreadable, asks to run code, is no checkpoint of llama2.c's, or whose weights
+    `said` is what the file of the tokenizer says besides its pieces.
+
+    Raises LlgenError for a file that is unreadable, asks to run code, is not a checkpoint of llama2.c, or whose weights
     do not fit its dimensions.
     """
     saved = _load(path)
     state, args = saved.get("model"), saved.get("model_args")
     if not isinstance(state, dict) or not isinstance(args, dict):
         raise LlgenError(
-            f"'{path}' is no llama2.c checkpoint: it has no 'model' and 'model_args'",
-            "of other PyTorch models, save a Hugging Face directory and import that",
+            f"'{path}' is not a llama2.c checkpoint: it has no 'model' and 'model_args'",
+            "save another PyTorch model as a Hugging Face directory, and import that",
         )
     weights = _weights(state, path)
-    config = adopt_tokens(_config(args, weights, path), vocabulary)
-    names = {name: _llama2c_name(name) for name in config.tensor_shapes()}
+    config, vocabulary = adopt_llama2c(_config(args, weights, path), vocabulary, said)
+    _require_usual_rotation(state, config, path)
+    names = {name: _llama2c_name(name) for name in tensor_shapes(config)}
     foreign = sorted(set(weights) - {*names.values(), "output.weight"})
     if foreign:
-        raise LlgenError(f"'{path}' has a tensor '{foreign[0]}', which llama2.c's model has not")
+        raise LlgenError(f"'{path}' has a tensor '{shown(foreign[0])}', which llama2.c's model does not have")
     tensors = {
-        name: to_half_split(name, weights[stored].float().numpy(), config.head_dim)
+        name: to_half_split(name, weights[stored].float().numpy(), config)
         for name, stored in names.items()
-        if stored in weights  # Checkpoint names one that is missing
+        if stored in weights  # `Checkpoint` reports a missing one
     }
     return Checkpoint(path.stem, config, tensors, vocabulary)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
+    refuse_pointer_file(path)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -85,24 +109,26 @@ def _load(path: Path) -> Mapping[str, Any]:
         if not wanted:
             raise LlgenError(f"'{path}' is damaged, or no PyTorch file", "copy or download it again") from error
         raise LlgenError(
-            f"'{path}' holds more than weights: loading it would call {', '.join(wanted)}; nothing of it was run",
-            "where you made it, and if you did, save {'model': …, 'model_args': …} alone, of tensors and plain numbers",
+            f"'{path}' holds more than weights: loading it would call {shown_list(wanted)}; llgen did not run it",
+            "if you trust it, load it in Python and save only {'model': …, 'model_args': …}: tensors and plain numbers",
         ) from error
     except OSError as error:
         raise LlgenError(f"cannot read '{path}': {error.strerror or error}") from error
-    except Exception as error:  # torch.load raises whatever the bytes lead it to
+    except Exception as error:  # damaged bytes can raise any exception
         reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise LlgenError(f"'{path}' is damaged, or no PyTorch file: {reason}", "copy or download it again") from error
+        raise LlgenError(
+            f"'{path}' is damaged, or no PyTorch file: {shown(reason, 200)}", "copy or download it again"
+        ) from error
     if not isinstance(saved, dict):
         raise LlgenError(f"'{path}' holds a {type(saved).__name__}, not the dictionary of a llama2.c checkpoint")
     return saved
 
 
 def _refused_names(path: Path, reason: str) -> list[str]:
-    """What the pickle names and `weights_only` does not allow; found without unpickling."""
+    """The names in the pickle that `weights_only` does not allow; found without unpickling."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except (ValueError, RuntimeError, pickle.UnpicklingError):  # a file as torch before 1.6 wrote it
+    except (ValueError, RuntimeError, pickle.UnpicklingError):  # a file written by torch before 1.6
         return re.findall(r"GLOBAL ([\w.]+)", reason)
 
 
@@ -113,16 +139,31 @@ def _weights(state: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         if _TABLES.fullmatch(name):
             continue
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
-            raise LlgenError(f"'{path}': '{name}' is no tensor of floating-point numbers")
+            raise LlgenError(f"'{path}': '{shown(name)}' is not a tensor of floating-point numbers")
         weights[name] = tensor
     return weights
+
+
+def _require_usual_rotation(state: Mapping[Any, Any], config: ModelConfig, path: Path) -> None:
+    """Raise LlgenError when a table of the rotation, which older checkpoints store, has another base."""
+    for function in (torch.cos, torch.sin):
+        name = f"freqs_{function.__name__}"
+        table = state.get(name, state.get(_COMPILED + name))
+        if not isinstance(table, Tensor):
+            continue
+        turns = config.rope_theta ** (-torch.arange(0, config.head_dim, 2) / config.head_dim)
+        expected = function(torch.outer(torch.arange(len(table) if table.dim() else 0), turns))
+        if table.shape != expected.shape or not torch.allclose(table.float(), expected, atol=_TABLE_ERROR):
+            raise LlgenError(
+                f"'{path}' has a table {name} that differs from llama2.c's rotation, base {config.rope_theta:g}"
+            )
 
 
 def _config(args: Mapping[Any, Any], weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
     def whole(key: str) -> int:
         value = args.get(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise LlgenError(f"'{path}' has model_args['{key}'] = {value!r}; it must be a whole number")
+            raise LlgenError(f"'{path}' has model_args['{key}'] = {shown_value(value)}; it must be an integer")
         return value
 
     def weight(name: str) -> Tensor:
@@ -130,16 +171,25 @@ def _config(args: Mapping[Any, Any], weights: Mapping[str, Tensor], path: Path) 
             raise LlgenError(f"'{path}' has no matrix '{name}', which every llama2.c checkpoint has")
         return weights[name]
 
+    for key, value in args.items():
+        nothing = value is None or (isinstance(value, int | float) and value == 0)
+        if key not in _ARGS and not nothing:  # llama2.c's model would not accept it either
+            raise LlgenError(
+                f"'{path}' has model_args['{shown(str(key))}'] = {shown_value(value)},"
+                " which llama2.c's model does not have"
+            )
     norm_eps = args.get("norm_eps", NORM_EPS)
     if not isinstance(norm_eps, float):
-        raise LlgenError(f"'{path}' has model_args['norm_eps'] = {norm_eps!r}; it must be a number")
+        raise LlgenError(f"'{path}' has model_args['norm_eps'] = {shown_value(norm_eps)}; it must be a number")
     dim, heads = whole("dim"), whole("n_heads")
     if heads < 1 or dim % heads:
         raise LlgenError(f"'{path}': dim is {dim}, which n_heads {heads} does not divide")
     classifier = weights.get("output.weight")
     return ModelConfig(
         dim=dim,
-        hidden_dim=weight("layers.0.feed_forward.w1.weight").shape[0],  # model_args may only tell how it was chosen
+        hidden_dim=weight("layers.0.feed_forward.w1.weight").shape[
+            0
+        ],  # model_args may hold only the rule by which it was chosen
         n_layers=whole("n_layers"),
         n_heads=heads,
         n_kv_heads=heads if args.get("n_kv_heads") is None else whole("n_kv_heads"),
@@ -156,16 +206,16 @@ def _config(args: Mapping[Any, Any], weights: Mapping[str, Tensor], path: Path) 
 
 
 def write_llama2c_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a training checkpoint, which appears whole or not at all.
+    """Write a training checkpoint; the file is written whole or not at all.
 
-    It holds no optimizer: llama2.c's train.py goes on from it with fresh moments.
-    Raises LlgenError for a model that llama2.c has no place for, or a `path` that cannot be written.
+    It holds no optimiser state: llama2.c's train.py continues from it with moments of zero.
+    Raises LlgenError for a model that llama2.c cannot represent, or a `path` that cannot be written.
     """
     config = checkpoint.config
     require_representable(config, norm_eps_stored=True)
     state = {
-        _llama2c_name(name): torch.from_numpy(to_interleaved(name, checkpoint.tensors[name], config.head_dim).copy())
-        for name in config.tensor_shapes()
+        _llama2c_name(name): torch.from_numpy(to_interleaved(name, checkpoint.tensors[name], config).copy())
+        for name in tensor_shapes(config)
     }
     state.setdefault("output.weight", state["tok_embeddings.weight"])
     saved = {
@@ -175,7 +225,7 @@ def write_llama2c_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "best_val_loss": 1e9,
         "config": {},
     }
-    # A file, not a path: torch would write its name into the archive.
+    # An open file, not a path: torch would write the name of the path into the archive.
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(saved, file)
 
@@ -196,9 +246,9 @@ def _model_args(config: ModelConfig) -> dict[str, int | float]:
 
 
 def _multiple_of(config: ModelConfig) -> int:
-    """What makes llama2.c's train.py, which ignores hidden_dim when it resumes, come upon it: 8/3 dim, rounded up.
+    """The smallest `multiple_of` with which llama2.c's train.py gets `hidden_dim`: 8/3 dim, rounded up to a multiple.
 
-    Its own default where no number does, for a hidden_dim below that.
+    train.py ignores hidden_dim when it resumes. When no multiple gives hidden_dim, llama2.c's default is returned.
     """
     least = 8 * config.dim // 3
     fitting = (step for step in range(1, config.hidden_dim + 1) if -(-least // step) * step == config.hidden_dim)

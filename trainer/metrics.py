@@ -1,16 +1,17 @@
-"""What a run leaves behind for a person to look at: a line an iteration, TensorBoard's events, the curve."""
+"""Records of a run for people: metrics.jsonl with a line for each iteration, TensorBoard's events, the loss curve."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from llgen.codegen.errors import LlgenError
-
-from .files import replacing
+from llgen.errors import LlgenError
+from llgen.shown import shown_error
+from llgen.whole import cannot_write, replacing
 
 METRICS = "metrics.jsonl"
 _SCALARS = {
@@ -23,26 +24,27 @@ _SCALARS = {
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl`, and to TensorBoard's events where the tensorboard package is installed."""
+    """Appends to `metrics.jsonl`, and to TensorBoard's events when the package tensorboard is installed."""
 
     def __init__(self, directory: Path | None, iteration: int) -> None:
-        """Go on behind `iteration`: lines of later ones, which no checkpoint remembers, are dropped.
+        """Continue after `iteration`: lines of later iterations, which no checkpoint contains, are removed.
 
-        Without a directory nothing is written: only one process of a group keeps the log.
+        Without a directory nothing is written: only one process of a group writes the log.
         """
         self._file: IO[str] | None = None
+        self._path = Path()
         self._board: Any = None
         if directory is None:
             return
-        path = directory / METRICS
+        self._path = path = directory / METRICS
         kept = list(_complete_lines(path, iteration)) if path.exists() else []
-        with replacing(path) as temporary:  # a kill must not take the lines that were there
+        with replacing(path) as temporary:  # after a kill, the earlier lines must still be there
             temporary.write_text("".join(kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
         self._board = _tensorboard(directory / "tensorboard", iteration)
 
     def write(self, line: dict[str, Any]) -> None:
-        """One iteration's numbers."""
+        """Append the numbers of one iteration."""
         if self._file is not None:
             self._file.write(json.dumps(line) + "\n")
         if self._board is not None:
@@ -51,9 +53,12 @@ class MetricsLog:
                     self._board.add_scalar(tag, line[key], line["iter"])
 
     def flush(self) -> None:
-        """Let readers see what was written."""
+        """Write buffered lines to the files; raises LlgenError when the system refuses."""
         if self._file is not None:
-            self._file.flush()
+            try:
+                self._file.flush()
+            except OSError as error:
+                raise cannot_write(self._path, error) from error
         if self._board is not None:
             self._board.flush()
 
@@ -64,25 +69,28 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # `flush` reported it, or no checkpoint contains the lost lines
+                self._file.close()
         if self._board is not None:
             self._board.close()
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """A run's lines, in order; raises LlgenError when there are none."""
+    """The lines of a run's metrics.jsonl, in order; raises LlgenError when it is missing, unreadable or empty."""
     try:
         lines = (directory / METRICS).read_text(encoding="utf-8").splitlines()
         metrics = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
-        raise LlgenError(f"'{directory}' has no readable {METRICS}: {error}", "is this a training run?") from error
+        raise LlgenError(
+            f"'{directory}' has no readable {METRICS}: {shown_error(error)}", "is this a training run?"
+        ) from error
     if not metrics:
         raise LlgenError(f"'{directory / METRICS}' holds no iteration yet", "train first")
     return metrics
 
 
 def draw_curve(directory: Path) -> Path | None:
-    """Draw the losses and the learning rate as `curve.png`; None where matplotlib is not installed."""
+    """Draw the losses and the learning rate as `curve.png`; returns None when matplotlib is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -99,7 +107,7 @@ def draw_curve(directory: Path) -> Path | None:
     if held_out:
         at, values = [line["iter"] for line in held_out], [line["held_out_loss"] for line in held_out]
         losses.plot(at, values, "o-", color="tab:orange", markersize=3, label="held out")
-    losses.set(xlabel="iteration", ylabel="loss, nats a token")
+    losses.set(xlabel="iteration", ylabel="loss, nats per token")
     rates = losses.twinx()
     rates.plot(iterations, [line["lr"] for line in metrics], color="tab:green", linewidth=0.8, linestyle=":")
     rates.set_ylabel("learning rate (dotted)")
@@ -111,7 +119,7 @@ def draw_curve(directory: Path) -> Path | None:
 
 
 def _smooth(values: Iterable[float], decay: float = 0.98) -> list[float]:
-    """A moving average without a bias towards its beginning."""
+    """An exponential moving average, corrected for its start: the first values are not pulled towards zero."""
     smoothed: list[float] = []
     total = weight = 0.0
     for value in values:

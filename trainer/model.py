@@ -1,10 +1,10 @@
-"""The Llama architecture in one file of PyTorch: what the trainer trains, and the float oracle of everything generated.
+"""The Llama architecture in PyTorch: the model that is trained, and the one that generated programs are compared with.
 
 RMSNorm (Zhang and Sennrich, 2019, arXiv:1910.07467), rotary position embedding (Su et al., 2021, arXiv:2104.09864),
-grouped-query attention (Ainslie et al., 2023, arXiv:2305.13245) and SwiGLU (Shazeer, 2020, arXiv:2002.05202), put
-together as in LLaMA (Touvron et al., 2023, arXiv:2302.13971).
+grouped-query attention (Ainslie et al., 2023, arXiv:2305.13245) and SwiGLU (Shazeer, 2020, arXiv:2002.05202),
+combined as in LLaMA (Touvron et al., 2023, arXiv:2302.13971).
 
-The modules nest so that `state_dict()` has exactly the names and shapes of `ModelConfig.tensor_shapes()`. Shapes in
+The modules nest so that `state_dict()` has exactly the names and shapes of `tensor_shapes(config)`. Shapes in
 comments: B batch, T time (positions), D dim, H query heads, G key/value heads, E head_dim, V vocabulary.
 """
 
@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
 
 from .operators import Operators, rotate, shared
 
@@ -30,7 +30,7 @@ _INIT_SCALE = 0.4
 
 @dataclass
 class Cache:
-    """Keys and values of the positions already seen, so that a step computes only its own position."""
+    """Keys and values of earlier positions, so that a step computes only the new positions."""
 
     keys: Tensor  # [layers, B, G, max_seq_len, E]
     values: Tensor  # [layers, B, G, max_seq_len, E]
@@ -38,12 +38,12 @@ class Cache:
 
     @classmethod
     def empty(cls, config: ModelConfig, batch: int = 1, device: torch.device | None = None) -> Cache:
-        """Room for `config.max_seq_len` positions of `batch` sequences."""
+        """An empty cache for `config.max_seq_len` positions of `batch` sequences."""
         shape = (config.n_layers, batch, config.n_kv_heads, config.max_seq_len, config.head_dim)
         return cls(torch.zeros(shape, device=device), torch.zeros(shape, device=device))
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store one layer's new keys and values [B, G, T, E] behind the `length` old ones, and return all of them."""
+        """Store one layer's new keys and values [B, G, T, E] after the `length` earlier ones; returns all of both."""
         end = self.length + keys.shape[2]
         self.keys[layer, :, :, self.length : end] = keys
         self.values[layer, :, :, self.length : end] = values
@@ -51,13 +51,13 @@ class Cache:
 
 
 class _Part(nn.Module):
-    """A part of the model that is computed by `Operators`; all share the same, see `Llama.use`."""
+    """A module that computes with `operators`; all modules of a model use the same, see `Llama.use`."""
 
     operators = Operators()
 
 
 class RMSNorm(_Part):
-    """Divide by the root mean square over the last axis, then scale by a learned gain."""
+    """Divide by the root mean square of the last axis, then multiply by a learned gain."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -94,11 +94,11 @@ class Attention(_Part):
 
 
 def _attention_with_past(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, cache: Cache, layer: int) -> Tensor:
-    """As `Operators.attention`, for positions that follow those in the cache, to which their own are added."""
+    """As `Operators.attention`, for positions after those in the cache; adds their keys and values to the cache."""
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # [B, H or G, T, E]
     time, heads = q.shape[2], q.shape[1]
     keys, values = cache.extend(layer, rotate(k, cos, sin), v)  # [B, G, past + T, E]
-    if time == 1:  # query heads that share keys stand as so many positions, all of which see everything
+    if time == 1:  # query heads that share keys are computed as positions; each sees all keys
         together = rotate(q, cos, sin).reshape(len(q), keys.shape[1], -1, q.shape[3])  # [B, G, H / G, E]
         return F.scaled_dot_product_attention(together, keys, values).reshape(len(q), 1, heads, q.shape[3])
     visible = torch.ones(time, cache.length + time, dtype=torch.bool, device=q.device).tril(cache.length)
@@ -140,7 +140,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Embedding, layers and final norm: what Hugging Face calls `model`."""
+    """Embedding, layers and final norm; Hugging Face calls it `model`."""
 
     def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
@@ -174,9 +174,9 @@ class Llama(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        # The usual 0.02 belongs to widths of some 400; a narrow model learns faster from wider weights.
+        # The usual standard deviation, 0.02, suits widths near 400; a narrow model learns faster from larger weights.
         std = _INIT_SCALE / math.sqrt(self.config.dim)
-        # Each layer adds twice to the residual stream; scaled so, its variance does not grow with depth (GPT-2).
+        # Each layer adds twice to the residual stream; with this scale, its variance does not grow with depth (GPT-2).
         residual_std = std / math.sqrt(2 * self.config.n_layers)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
@@ -184,7 +184,7 @@ class Llama(nn.Module):
                 nn.init.normal_(parameter, std=residual_std if into_residual else std)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
-        """Logits [B, T, V] of `tokens` [B, T]; with a cache, these stand behind the positions it holds, and are added.
+        """Logits [B, T, V] of `tokens` [B, T]. With a cache, the tokens follow its positions and are added to it.
 
         Raises LlgenError when there are more positions than `config.max_seq_len`.
         """
@@ -202,14 +202,14 @@ class Llama(nn.Module):
         return F.linear(x, classifier)
 
     def use(self, operators: Operators) -> None:
-        """Compute by other operators than PyTorch's."""
+        """Compute with these operators from now on."""
         for module in self.modules():
             if isinstance(module, _Part):
                 module.operators = operators
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, dropout: float = 0.0) -> Llama:
-        """The model of a checkpoint, weight for weight."""
+        """The model with the weights of a checkpoint."""
         model = cls(checkpoint.config, dropout)
         tensors = {name: torch.from_numpy(np.array(tensor)) for name, tensor in checkpoint.tensors.items()}
         model.load_state_dict(tensors)
@@ -222,8 +222,8 @@ class Llama(nn.Module):
 
 
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [max_seq_len, E / 2] of position * theta ** (-2 i / E), from float64."""
-    pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+    """Cosine and sine [max_seq_len, E / 2] of position * frequency, times the amplitude, from float64."""
     positions = torch.arange(config.max_seq_len, dtype=torch.float64)
-    angles = torch.outer(positions, config.rope_theta**-pairs)
-    return angles.cos().float(), angles.sin().float()
+    angles = torch.outer(positions, torch.from_numpy(config.rope_frequencies()))
+    amplitude = config.rope_amplitude
+    return (amplitude * angles.cos()).float(), (amplitude * angles.sin()).float()

@@ -1,6 +1,6 @@
-"""Which optimiser updates which parameters: Muon the matrices of the layers, AdamW the rest, or AdamW all.
+"""Which optimiser updates which parameters: Muon for the layers' matrices and AdamW for the rest, or AdamW for all.
 
-AdamW is decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).
+AdamW is Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv:1711.05101).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .muon import Muon
 
 
 class Optimizers:
-    """The optimisers of one model, stepped as one; every group keeps its own peak of the learning rate."""
+    """The optimisers of one model, used as one; every group of parameters keeps its own peak learning rate."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts
@@ -23,14 +23,14 @@ class Optimizers:
             group["peak"] = group["lr"]
 
     def step(self, factor: float) -> None:
-        """Update the weights at `factor` times the peak rates."""
+        """Update the weights with `factor` times the peak learning rates."""
         for group in self._groups():
             group["lr"] = group["peak"] * factor
         for part in self.parts:
             part.step()
 
     def zero_grad(self) -> None:
-        """Drop the gradients."""
+        """Delete the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
@@ -39,15 +39,15 @@ class Optimizers:
 
 
 def make_optimizers(model: nn.Module, config: TrainConfig) -> Optimizers:
-    """The optimisers that `config.optimizer` asks for, over all parameters of the model that are trained."""
+    """The optimisers that `config.optimizer` sets, for all parameters of the model that require gradients."""
     settings = config.optimizer
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    hidden = [  # adapters are matrices too, but thin ones; they stay with AdamW
+    hidden = [  # adapters are matrices too, but of low rank; AdamW updates them
         parameter for name, parameter in trained if settings.name == "muon" and name.endswith("_proj.weight")
     ]
     taken = set(map(id, hidden))
     others = [parameter for _, parameter in trained if id(parameter) not in taken]
-    # An embedding that Muon's matrices surround learns best without decay: its rows are met too seldom to recover.
+    # Beside Muon, an embedding learns best without decay: most of its rows get a gradient too seldom to recover.
     decay = 0.0 if hidden else settings.weight_decay
     groups = [
         {"params": [parameter for parameter in others if parameter.dim() >= 2], "weight_decay": decay},

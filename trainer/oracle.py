@@ -1,4 +1,4 @@
-"""PyTorch's answer to "what are the logits?": the independent opinion that the NumPy reference is held against."""
+"""Logits computed by PyTorch, with which the NumPy reference is compared: an independent implementation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llgen.codegen.checkpoint import Checkpoint
+from llgen.codegen.model.checkpoint import Checkpoint
 
 from .model import Llama
 

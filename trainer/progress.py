@@ -1,4 +1,4 @@
-"""What a training run tells while it goes on: the protocol, silence, and a bar on stderr."""
+"""Progress reports of a training run: the protocol, a silent reporter, and a progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from .judgement import Kept, course
+
 
 class Reporter(Protocol):
-    """Receives the course of a run."""
+    """Receives the events of a run."""
 
     def stage(self, text: str) -> None:
-        """Something begins that takes a moment."""
+        """A stage begins that takes some time; `text` names it."""
 
     def begins(self, parameters: int, tokens: int, documents: int, iteration: int) -> None:
-        """Training begins, or goes on behind `iteration`."""
+        """Training begins; `iteration` is 0, or the iteration after which it continues."""
 
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
-        """An iteration is done; `progress` runs from 0 to 1, `loss` is in nats a token."""
+        """An iteration is done; `progress` goes from 0 to 1, `loss` is in nats per token."""
 
-    def evaluated(self, iteration: int, loss: float, sample: str | None) -> None:
-        """The held-out loss was measured, and perhaps a few words were written."""
+    def evaluated(self, iteration: int, loss: float, sample: str | None, kept: Kept) -> None:
+        """The held-out `loss` was measured; `sample` is generated text or None; `kept` describes the best weights."""
 
     def close(self) -> None:
-        """Nothing more will come; safe to call twice."""
+        """The run is over; a second call does nothing."""
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that prints nothing."""
 
     def stage(self, text: str) -> None:
         pass
@@ -39,7 +41,7 @@ class Silent:
     def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
         pass
 
-    def evaluated(self, iteration: int, loss: float, sample: str | None) -> None:
+    def evaluated(self, iteration: int, loss: float, sample: str | None, kept: Kept) -> None:
         pass
 
     def close(self) -> None:
@@ -47,7 +49,7 @@ class Silent:
 
 
 class ConsoleReporter:
-    """A bar with loss and tokens a second on a terminal, which vanishes at the end; elsewhere a line at each tenth."""
+    """On a terminal, a progress bar with loss and tokens per second, removed at the end; else a line at each tenth."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False)
@@ -59,7 +61,7 @@ class ConsoleReporter:
         self._console.print(text, style="dim", markup=False)
 
     def begins(self, parameters: int, tokens: int, documents: int, iteration: int) -> None:
-        after = f", going on after iteration {iteration:,}" if iteration else ""
+        after = f", continuing after iteration {iteration:,}" if iteration else ""
         of = "one document" if documents == 1 else f"{documents:,} documents"
         self.stage(f"training {parameters:,} parameters on {tokens:,} tokens of {of}{after}")
 
@@ -77,8 +79,8 @@ class ConsoleReporter:
             self._bar.start()
         self._bar.update(self._task, completed=progress, description=words)
 
-    def evaluated(self, iteration: int, loss: float, sample: str | None) -> None:
-        self._console.print(f"iteration {iteration}: held-out loss {loss:.3f} nats/token", markup=False)
+    def evaluated(self, iteration: int, loss: float, sample: str | None, kept: Kept) -> None:
+        self._console.print(f"iteration {iteration}: {course(loss, iteration, kept)}", markup=False, soft_wrap=True)
         if sample is not None:
             self._console.print("  " + " ".join(sample.split()), style="dim", markup=False)
 

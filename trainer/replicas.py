@@ -1,8 +1,8 @@
-"""Replicas of a narrow model on the cores of one machine, each a process with its part of every batch.
+"""Replicas of a narrow model on the cores of one machine: each is a process that computes its part of every batch.
 
-PyTorch divides an operator among cores, and a narrow model's operators are too short for that. So the batch is divided
-instead. Threads would do it, but for Python's lock, which every operator takes and gives back: two threads of a model
-of 64 dimensions are hardly faster than one.
+PyTorch divides each operator among cores, and the operators of a narrow model are too short to be divided. So the batch
+is divided. Processes are used and not threads, because every operator takes Python's lock: two threads of a model of 64
+dimensions are hardly faster than one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
 
 from .device import operator_threads
 from .gradients import Alone
@@ -24,12 +24,12 @@ from .model import Llama
 from .objective import Objective
 
 Numbers = Sequence[Tensor]
-"""A tensor for each parameter that is trained, in memory that all processes see."""
+"""A tensor for each trained parameter, in memory that all processes share."""
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A part of a batch [B, T], and its share of the whole batch's gradient."""
+    """A part of a batch, NumPy arrays [B, T], and the factor of its gradient."""
 
     inputs: Any
     targets: Any
@@ -38,7 +38,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Work:
-    """What another process does."""
+    """The work of another process, with all that it needs."""
 
     make: Callable[[], Llama]
     weights: Numbers
@@ -46,9 +46,9 @@ class _Work:
     dtype: torch.dtype
 
     def go_on(self, gradients: Numbers, end: Any) -> None:
-        """Compute gradients of tasks until the other end is closed."""
+        """Compute the gradients of each task that comes through `end`, until the sender closes it."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # both come to all processes; the first one decides
+            signal.signal(number, signal.SIG_IGN)  # all processes get both; the first process decides
         model = self.make()
         for parameter, weights, gradient in zip(trained(model), self.weights, gradients, strict=True):
             parameter.data, parameter.grad = weights.data, gradient
@@ -63,12 +63,12 @@ class _Work:
                     torch._foreach_zero_(list(gradients))
                     loss = worker.backward(torch.from_numpy(task.inputs), torch.from_numpy(task.targets), task.share)
                     end.send(float(loss))
-                except Exception as error:  # whatever it is, the first process tells it
+                except Exception as error:  # the first process reports it, whatever it is
                     end.send(str(error).partition("\n")[0])
 
 
 class Replicas:
-    """This process's model, and others that see its weights and bring gradients of their own.
+    """This process's model, and other processes that share its weights and compute gradients of their parts.
 
     The gradients are added in a fixed order, so that the losses repeat.
     """
@@ -76,14 +76,14 @@ class Replicas:
     def __init__(
         self, model: Llama, make: Callable[[], Llama], objective: Objective, count: int, dtype: torch.dtype
     ) -> None:
-        """`make` makes another model of the same parameters; it travels to another process, as `objective` does."""
+        """`make` returns another model with the same parameters. `make` and `objective` are sent to other processes."""
         self._own = Alone(model, objective, torch.device("cpu"), dtype)
         model.share_memory()
         self._trained = trained(model)
         self._others = [_Other(_Work(make, self._trained, objective, dtype)) for _ in range(count - 1)]
 
     def add(self, inputs: Tensor, targets: Tensor, share: float, *, last: bool = True) -> float:
-        """As `Gradients.add`; raises LlgenError when another process has failed."""
+        """As `Gradients.add`; raises LlgenError when another process failed."""
         count = 1 + len(self._others)
         parts = list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
         shares = [len(part) / len(inputs) for part, _ in parts]
@@ -118,7 +118,7 @@ def _shared(tensor: Tensor) -> Tensor:
 
 
 class _Other:
-    """Another process, as this one sees it."""
+    """The first process's end of another process."""
 
     def __init__(self, work: _Work) -> None:
         self.gradients = [_shared(torch.zeros_like(parameter)) for parameter in work.weights]
@@ -137,18 +137,20 @@ class _Other:
             raise self._lost() from error
 
     def loss(self) -> float:
-        """Wait for the loss of what was begun; its gradients then stand in `gradients`."""
+        """Wait for the loss of the task given to `begin`; its gradients are then in `gradients`."""
         try:
             answer = self._end.recv()
         except (EOFError, OSError) as error:
             raise self._lost() from error
         if isinstance(answer, str):
-            raise LlgenError(f"a replica failed: {answer}", "hardware.replicas=1 does without")
+            raise LlgenError(f"a replica failed: {answer}", "hardware.replicas=1 trains in one process")
         return float(answer)
 
     def _lost(self) -> LlgenError:
         self._process.join(1.0)
-        return LlgenError(f"a replica ended (exit code {self._process.exitcode})", "hardware.replicas=1 does without")
+        return LlgenError(
+            f"a replica ended (exit code {self._process.exitcode})", "hardware.replicas=1 trains in one process"
+        )
 
     def close(self) -> None:
         self._end.close()

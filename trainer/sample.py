@@ -1,6 +1,6 @@
-"""Text from a model in PyTorch: for a look at what training made of it.
+"""Generates text with a model in PyTorch, to show the progress of training.
 
-Generated C samples with a generator of its own, the same everywhere; this one is PyTorch's, and its texts differ.
+It uses PyTorch's random numbers. Generated C has its own random numbers, equal on every target, so its texts differ.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
 
 from .model import Cache, Llama
 
@@ -25,17 +25,21 @@ def sample_tokens(
     temperature: float = 1.0,
     top_p: float = 1.0,
     seed: int = 1,
+    padding: Sequence[int] = (),
 ) -> list[int]:
-    """Tokens that follow a prompt, up to BOS or EOS, `max_tokens`, or the end of the context; the prompt not included.
+    """Sample the tokens after `prompt`, until an end token, `max_tokens` tokens, or the end of the context.
 
-    `temperature` 0 takes the likeliest token each time; `top_p` keeps the likeliest ones that make up that
-    probability (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751).
-    Raises LlgenError for an empty prompt or one longer than the context, or a setting out of range.
+    `temperature` 0 takes the likeliest token each time. `top_p` keeps the likeliest tokens whose probabilities sum to
+    at least `top_p` (nucleus sampling: Holtzman et al., 2020, arXiv:1904.09751). `padding` lists rows of the logits
+    that are not tokens.
+    Raises LlgenError for an empty prompt, a prompt longer than the context, or a setting out of range.
     """
     if not prompt:
-        raise LlgenError("the prompt holds no token", "start with BOS")
+        raise LlgenError("the prompt has no token", "begin with the model's start token")
     if temperature < 0.0 or not 0.0 < top_p <= 1.0:
-        raise LlgenError(f"temperature is {temperature} and top_p {top_p}; they must be at least 0, and above 0 to 1")
+        raise LlgenError(
+            f"temperature is {temperature} and top_p {top_p}; they must be at least 0, and above 0 and at most 1"
+        )
     config, device = model.config, model.rope_cos.device
     if len(prompt) > config.max_seq_len:
         raise LlgenError(
@@ -47,8 +51,10 @@ def sample_tokens(
     out: list[int] = []
     for _ in range(min(max_tokens, config.max_seq_len - len(prompt) + 1)):
         logits = model(step, cache)  # [1, T, V]
-        token = _choose(logits[0, -1].float().cpu(), temperature, top_p, generator)
-        if token in (config.bos_id, config.eos_id):
+        last = logits[0, -1].float().cpu()
+        last[list(padding)] = -torch.inf
+        token = _choose(last, temperature, top_p, generator)
+        if token in config.end_ids:
             break
         out.append(token)
         step = torch.tensor([[token]], device=device)
@@ -65,14 +71,17 @@ def sample_text(
     top_p: float = 0.95,
     seed: int = 1,
 ) -> str:
-    """A prompt and the text that the model puts behind it."""
-    ids = [vocabulary.bos_id, *(vocabulary.encode(prompt) if prompt else [])]
-    following = sample_tokens(model, ids, max_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    return vocabulary.decode(ids[1:] + following)
+    """`prompt`, followed by the text that the model generates after it."""
+    given = vocabulary.encode(prompt) if prompt else []
+    begin = [*model.config.lead, *given] or [model.config.start_id]
+    following = sample_tokens(
+        model, begin, max_tokens, temperature=temperature, top_p=top_p, seed=seed, padding=vocabulary.padding
+    )
+    return vocabulary.decode(given + following)
 
 
 def _choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    """One token by its logits [V]."""
+    """Sample one token from logits [V]."""
     if temperature == 0.0:
         return int(logits.argmax())
     probabilities, order = (logits / temperature).softmax(-1).sort(descending=True, stable=True)

@@ -1,4 +1,4 @@
-"""What a run begins with: the model's shape and first weights, and the teacher it listens to."""
+"""The start of a run: the model's shape and first weights, its operators, and its teacher."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.errors import UsageError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.formats.hf.rope import scaling_to_hf
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import UsageError
 
 from .adapters import add_adapters
 from .config import ModelShape, TrainConfig
@@ -19,9 +20,10 @@ from .operators import Operators
 
 
 def with_shape_of_start(config: TrainConfig) -> TrainConfig:
-    """The configuration with the shape of the model to fine-tune, of which only the context may be chosen.
+    """The configuration with the shape of the model to fine-tune; only its context and its RoPE scaling may change.
 
-    Raises UsageError when another setting of `model` contradicts it, and LlgenError when there is no such model.
+    Raises UsageError when another setting of `model` contradicts the shape, and LlgenError when the model cannot be
+    read.
     """
     if config.start.model is None:
         return config
@@ -37,28 +39,29 @@ def with_shape_of_start(config: TrainConfig) -> TrainConfig:
         tied=own.tied,
         norm_eps=own.norm_eps,
         rope_theta=own.rope_theta,
+        rope_scaling=None if own.rope_scaling is None else scaling_to_hf(own.rope_scaling, own.max_seq_len),
     )
-    for key in config.model.model_fields_set - {"max_seq_len"}:
+    changed = config.model.model_fields_set & {"max_seq_len", "rope_scaling"}
+    for key in config.model.model_fields_set - changed:
         asked, found = getattr(config.model, key), getattr(shape, key)
         if asked != found:
             raise UsageError(
                 f"model.{key} is {asked}; the model to start from, '{config.start.model}', has {found}",
                 f"leave model.{key} out",
             )
-    if "max_seq_len" in config.model.model_fields_set:
-        shape = shape.model_copy(update={"max_seq_len": config.model.max_seq_len})
+    shape = shape.model_copy(update={key: getattr(config.model, key) for key in changed})
     return config.model_copy(update={"model": shape})
 
 
 def operators(config: TrainConfig) -> Operators:
-    """What the model is computed by."""
+    """The operators that the model computes with."""
     return FusedOperators() if config.hardware.fused else Operators()
 
 
 def first_model(config: TrainConfig, device: torch.device) -> Llama:
-    """Random weights by the seed, or those of the model to start from, with adapters if asked for."""
+    """A model with random weights from the seed, or with those of the start model; with adapters if `lora` is set."""
     shape, dropout = config.model.resolved(), config.batch.dropout
-    with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to change
+    with torch.random.fork_rng(devices=[]):  # the caller's random state must not change
         torch.manual_seed(config.seed)
         model = Llama(shape, dropout)
         if config.start.model is not None:
@@ -71,9 +74,9 @@ def first_model(config: TrainConfig, device: torch.device) -> Llama:
 
 
 def objective(config: TrainConfig, vocabulary: Vocabulary, device: torch.device) -> Objective:
-    """Cross-entropy, with a teacher's opinion where one is named.
+    """The training loss: cross-entropy, and the divergence from the teacher if the settings name one.
 
-    Raises LlgenError when the teacher's vocabulary or context does not suit a student of `vocabulary`.
+    Raises LlgenError when the teacher's vocabulary or context does not fit a student of `vocabulary`.
     """
     if config.start.teacher is None:
         return Objective(operators(config))

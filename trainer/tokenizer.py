@@ -1,8 +1,8 @@
-"""Trains the tokenizer: SentencePiece BPE with byte fallback, of the kind that Llama models use.
+"""Trains the tokenizer: SentencePiece BPE with byte fallback, as Llama models use it.
 
-Byte-pair encoding after Sennrich, Haddow and Birch (2016, arXiv:1508.07909), by SentencePiece (Kudo and Richardson,
-2018, arXiv:1808.06226). Text stays as it is (rule "identity"); digits are pieces of their own; what no piece covers,
-line breaks among it, is spelled in bytes, so that every text survives encoding and decoding.
+Byte-pair encoding (Sennrich, Haddow and Birch, 2016, arXiv:1508.07909) in SentencePiece (Kudo and Richardson, 2018,
+arXiv:1808.06226). Text is not normalised (rule "identity"), and each digit is a piece of its own. Characters that no
+piece contains, such as line breaks, are encoded as bytes, so decoding gives back every text.
 """
 
 from __future__ import annotations
@@ -16,28 +16,33 @@ from pathlib import Path
 
 import sentencepiece
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
-
-from .files import replacing
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
+from llgen.shown import shown_error
+from llgen.whole import replacing
 
 _FIXED_PIECES = 3 + 256
-"""Unknown, BOS and EOS; and the bytes."""
+"""Pieces that every tokenizer has: unknown, BOS, EOS, and the 256 bytes."""
 SAMPLE_CHARACTERS = 20_000_000
-"""BPE merges are settled long before this much text; more would only cost memory."""
+"""How much text the tokenizer learns from; more would take memory and hardly change the pieces."""
+
+_RESERVED = "\u2585"
+"""The character with which SentencePiece marks unknown characters in training."""
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Vocabulary:
-    """A tokenizer of `vocab_size` pieces (unknown 0, BOS 1, EOS 2, bytes 3 to 258) learned from texts.
+def train_tokenizer(texts: Iterable[str], vocab_size: int, option: str = "--vocab-size {}") -> SentencePiece:
+    """A tokenizer of `vocab_size` pieces (unknown 0, BOS 1, EOS 2, bytes 3 to 258) learned from `texts`.
 
-    Deterministic. At most the first 20 million characters are looked at.
+    The result is deterministic. It learns from the first 20 million characters. `option` is the option for the number
+    of pieces, for hints.
     Raises LlgenError when the vocabulary is too small for the fixed pieces or too large for the text.
     """
     smallest = _FIXED_PIECES + 2
     if vocab_size < smallest:
         raise LlgenError(
             f"a vocabulary of {vocab_size} pieces is too small: bytes and control pieces alone take {_FIXED_PIECES}",
-            f"--vocab-size {smallest} or more; 512 suits a model of 260K parameters",
+            f"{option.format(smallest)} or more; 512 suits a model of 260K parameters",
         )
     lines = _sample_lines(texts)
     if not lines:
@@ -54,7 +59,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Vocabulary:
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             split_digits=True,
-            max_sentence_length=1 << 24,  # longer lines would be skipped in silence
+            max_sentence_length=1 << 24,  # SentencePiece skips longer lines without a message
             unk_id=0,
             bos_id=1,
             eos_id=2,
@@ -63,30 +68,35 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Vocabulary:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise _explained(error, vocab_size) from error
-    return Vocabulary.from_proto(model.getvalue(), "the trained tokenizer")
+        raise _explained(error, vocab_size, option) from error
+    return SentencePiece.from_proto(model.getvalue(), "the trained tokenizer")
 
 
 def kept_tokenizer(path: Path, key: str, make: Callable[[], Vocabulary]) -> Vocabulary:
-    """The tokenizer at `path`, if an earlier call with the same key put it there; else what `make` returns, kept there.
+    """The tokenizer at `path` if an earlier call with the same `key` wrote it; else `make` makes it and it is written.
 
-    `key` names all that it is made from. The file `tokenizer.key` beside it tells whether both belong together.
+    `key` describes everything that the tokenizer is made from. Its digest is in the file `tokenizer.key` beside `path`.
     """
     note = path.with_suffix(".key")
     try:
         if note.read_text(encoding="utf-8") == _note(key, path.read_bytes()):
-            return Vocabulary.from_file(path)
+            return SentencePiece.from_file(path)
     except (OSError, UnicodeDecodeError):
-        pass  # there is none
+        pass  # there is no tokenizer yet
     vocabulary = make()
     write_tokenizer(vocabulary, path)
-    note.write_text(_note(key, vocabulary.proto), encoding="utf-8")
+    with replacing(note) as temporary:
+        temporary.write_text(_note(key, vocabulary.identity), encoding="utf-8")
     return vocabulary
 
 
 def write_tokenizer(vocabulary: Vocabulary, path: Path) -> None:
-    """Write a `tokenizer.model`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a `tokenizer.model` whole or not at all. Raises LlgenError for a tokenizer of another kind."""
+    if not isinstance(vocabulary, SentencePiece):
+        raise LlgenError(
+            "the tokenizer is byte-level BPE; the trainer takes SentencePiece's alone",
+            "a tokenizer.model as --tokenizer, or none, so that one is trained",
+        )
     with replacing(path) as temporary:
         temporary.write_bytes(vocabulary.proto)
 
@@ -96,11 +106,14 @@ def _note(key: str, proto: bytes) -> str:
 
 
 def _sample_lines(texts: Iterable[str]) -> list[str]:
-    """The lines of the texts, without those that are empty; a line break is never part of a piece."""
+    """The lines of the texts, without empty lines; a line break is never part of a piece.
+
+    Lines are also cut at U+2585, because SentencePiece would skip a whole line with it; it is then encoded as bytes.
+    """
     lines: list[str] = []
     total = 0
     for text in texts:
-        kept = [line for line in text.split("\n") if line.strip()]
+        kept = [line for line in text.replace(_RESERVED, "\n").split("\n") if line.strip()]
         lines += kept
         total += sum(map(len, kept))
         if total >= SAMPLE_CHARACTERS:
@@ -109,10 +122,11 @@ def _sample_lines(texts: Iterable[str]) -> list[str]:
 
 
 def _without_rare_characters(lines: list[str], budget: int) -> list[str]:
-    """The lines, cut wherever a character is not among the `budget` most frequent ones.
+    """The lines, cut at each character that is not among the `budget` most frequent characters.
 
-    Every character that SentencePiece sees takes a piece. Cut out, the rare ones are spelled in bytes, and leave room
-    for merges; SentencePiece's own means to that end, the coverage, cannot leave out more than 2 % of a text.
+    Every character in SentencePiece's training text becomes a piece. Rare characters that are cut out are encoded as
+    bytes, which leaves pieces for merges. SentencePiece's option for this, the coverage, leaves out 2 % of a text at
+    most.
     """
     counts: Counter[str] = Counter()
     for line in lines:
@@ -123,12 +137,14 @@ def _without_rare_characters(lines: list[str], budget: int) -> list[str]:
     return [part for line in lines for part in line.translate(rare).split("\n") if part.strip()]
 
 
-def _explained(error: RuntimeError, vocab_size: int) -> LlgenError:
+def _explained(error: RuntimeError, vocab_size: int, option: str) -> LlgenError:
     too_large = re.search(r"set it to a value <= (\d+)", str(error))
     if too_large:
         limit = int(too_large.group(1))
         return LlgenError(
             f"the text is too small for a vocabulary of {vocab_size} pieces: it yields at most {limit}",
-            f"--vocab-size {limit}, or more text",
+            f"{option.format(limit)}, or more text" if limit >= _FIXED_PIECES + 2 else "more text",
         )
-    return LlgenError(f"SentencePiece could not train a tokenizer of {vocab_size} pieces: {error}", "check the text")
+    return LlgenError(
+        f"SentencePiece could not train a tokenizer of {vocab_size} pieces: {shown_error(error)}", "check the text"
+    )

@@ -1,4 +1,4 @@
-"""The training loop: draw, gradients, step; evaluation, and checkpoints that go on to the same losses."""
+"""The training loop: batch, gradients, step; evaluation; and checkpoints from which the same losses follow."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
+from llgen.shown import shown
 
 from .average import WeightAverage
-from .checkpoint import (
-    optimizer_state,
-    read_checkpoint,
-    set_optimizer_state,
-    set_weights,
-    weights,
-    write_checkpoint,
-)
+from .checkpoint import BEST, LAST, read_checkpoint, write_checkpoint
 from .config import TrainConfig
 from .data import Batches, TokenizedData
-from .device import arithmetic, choose_dtype, cores, is_narrow, operator_threads, peak_memory
-from .gradients import Alone, Distributed, Gradients, shard_weights
+from .device import arithmetic, choose_dtype, cores, deterministic, is_narrow, operator_threads, peak_memory
+from .distributed import Distributed, shard_weights
+from .gradients import Alone, Gradients
+from .judgement import Kept, require_better_than_chance
 from .metrics import MetricsLog
 from .optimizer import make_optimizers
 from .processes import Processes
@@ -38,29 +34,28 @@ from .replicas import Replicas
 from .sample import sample_text
 from .schedule import learning_rate_factor, sequence_length
 from .start import first_model, objective, operators
-
-LAST, BEST = "last.pt", "best.pt"
+from .state import optimizer_state, set_optimizer_state, set_weights, weights
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a call of training ended; losses are in nats a token."""
+    """The result of a call of training; losses are in nats per token."""
 
     iteration: int
-    """Iterations done, those of earlier calls included."""
+    """Iterations done, including those of earlier calls."""
     held_out_loss: float
-    """Of this call's last evaluation; NaN when it ended before one."""
-    best_loss: float
-    """The lowest held-out loss at the longest sequences evaluated; infinite before the first."""
+    """Held-out loss of this call's last evaluation; NaN when it ended before the first."""
+    kept: Kept
+    """The weights with the lowest held-out loss at the longest sequences evaluated."""
     seconds: float
-    """Time spent in iterations and evaluations, that of earlier calls included."""
+    """Time spent in iterations and evaluations, including earlier calls."""
     tokens_per_second: float
     interrupted: bool
-    """It ended before the run was over; the checkpoint stands where it stopped."""
+    """Whether the call stopped before the end of the run; the checkpoint is of its last iteration."""
 
 
 class Trainer:
-    """A model, its optimisers and its place in the data; all that a checkpoint holds."""
+    """A model, its optimisers and its position in the data: everything that a checkpoint holds."""
 
     def __init__(
         self, directory: Path, config: TrainConfig, data: TokenizedData, vocabulary: Vocabulary, processes: Processes
@@ -82,7 +77,7 @@ class Trainer:
         self.held_out = [held_out.draw(*full) for _ in range(config.evaluation.batches)]  # the same at every evaluation
         self.iteration = 0
         self.seconds = 0.0
-        self.best_loss, self.best_length = math.inf, 0
+        self.kept = Kept()
 
     def _ways_to_gradients(self) -> Gradients:
         hardware, device = self.config.hardware, self.processes.device
@@ -93,70 +88,91 @@ class Trainer:
             shard_weights(self.model)
         if self.processes.world > 1:
             return Distributed(self.model, loss, self.processes, self.dtype)
-        if (hardware.replicas or 1) > 1 and device.type == "cpu":  # a run may go on on another machine
+        if (hardware.replicas or 1) > 1 and device.type == "cpu":  # a run may be continued on another machine
             return Replicas(
                 self.model, partial(first_model, self.config, device), loss, hardware.replicas or 1, self.dtype
             )
         return Alone(self.model, loss, device, self.dtype)
 
     def close(self) -> None:
-        """End what works for it."""
+        """End the processes of its replicas."""
         self.gradients.close()
 
     # ------------------------------------------------------------------------------------------------- the loop
 
     @property
     def progress(self) -> float:
-        """From 0 to 1: iterations done of those asked for, or time spent of that allowed."""
+        """From 0 to 1: the iterations done or the time spent, as a share of the configured end."""
         if self.config.schedule.iterations is not None:
             return self.iteration / self.config.schedule.iterations
         assert self.config.max_seconds is not None
         return self.seconds / self.config.max_seconds
 
     def run(self, reporter: Reporter, stop: Event, stop_after: int | None = None) -> TrainResult:
-        """Iterate to the end, until `stop` is set, or for `stop_after` iterations; a checkpoint then stands there."""
+        """Iterate to the end, until `stop` is set, or for `stop_after` iterations; then write a checkpoint.
+
+        Raises WorseThanChance, after writing a checkpoint, when more training would be useless.
+        """
         began, already, tokens, held_out_loss = self.iteration, self.seconds, 0, math.nan
-        with self.threads(), MetricsLog(self._logs(), self.iteration) as metrics:
+        losses: list[float] = []
+        before = None
+        with self.threads(), self.algorithms(), MetricsLog(self._logs(), self.iteration) as metrics:
             started = time.monotonic()
             while self.progress < 1.0:
-                before = time.monotonic()
+                step_began = time.monotonic()
                 line = self.step()
                 now = time.monotonic()
                 self.seconds = self.processes.agreed(already + now - started)
                 tokens += line["tokens"]
-                line["tokens_per_second"] = round(line["tokens"] / (now - before), 1)
+                line["tokens_per_second"] = round(line["tokens"] / (now - step_began), 1)
                 line["memory_bytes"] = peak_memory(self.processes.device)
+                losses.append(line["loss"])
                 reporter.step(min(1.0, self.progress), self.iteration, line["loss"], line["tokens_per_second"])
                 stops = stop.is_set() or self.iteration - began == stop_after
                 ends = self.progress >= 1.0 or bool(self.processes.agreed(stops))
                 evaluates = self.progress >= 1.0 or self.iteration % self.config.evaluation.interval == 0
                 if evaluates:
                     held_out_loss = line["held_out_loss"] = self.evaluate()
-                    self._require_finite(held_out_loss)  # before a checkpoint would keep what nothing mends
+                    self._require_finite(held_out_loss)  # before a checkpoint keeps weights that cannot recover
                 metrics.write(line)
                 if evaluates or ends:
-                    metrics.flush()  # first: a checkpoint must not be ahead of the lines
+                    metrics.flush()  # first, so that no checkpoint is newer than the lines
                     self.save(best=evaluates and self._is_best(held_out_loss))
                 if evaluates:
-                    reporter.evaluated(self.iteration, held_out_loss, self._sample())
+                    reporter.evaluated(self.iteration, held_out_loss, self._sample(), self.kept)
+                    self._require_better_than_chance(held_out_loss, before, sum(losses) / len(losses))
+                    before, losses = held_out_loss, []
                 if ends:
                     break
+        if self.progress >= 1.0:  # also when an earlier call reached the end
+            self._require_better_than_chance(self.kept.loss, None, math.nan)
         took = max(self.seconds - already, 1e-9)
         return TrainResult(
-            self.iteration, held_out_loss, self.best_loss, self.seconds, tokens / took, interrupted=self.progress < 1.0
+            self.iteration, held_out_loss, self.kept, self.seconds, tokens / took, interrupted=self.progress < 1.0
         )
 
+    def _require_better_than_chance(self, held_out_loss: float, before: float | None, trained: float) -> None:
+        ends = self.progress >= 1.0
+        require_better_than_chance(held_out_loss, before, trained, self.shape.vocab_size, self.kept, ends=ends)
+
     def threads(self) -> AbstractContextManager[None]:
-        """Within it, operators use the cores that suit the model."""
+        """Inside the block, operators use one core for a narrow model, else all cores."""
         return operator_threads(1 if is_narrow(self.shape.dim) else cores())
+
+    def algorithms(self) -> AbstractContextManager[None]:
+        """Inside the block, a compiled model on a CPU sums in the same order every time; other operators always do.
+
+        On a GPU, not every operator has a deterministic algorithm, so last digits may differ.
+        """
+        return deterministic(self.config.hardware.compile and self.processes.device.type == "cpu")
 
     @property
     def length(self) -> int:
-        """Positions of a sequence at this point of the run."""
+        """Positions of a sequence in the next batch."""
         return sequence_length(self.shape.max_seq_len, self.progress, self.config.batch.growth)
 
     def step(self) -> dict[str, Any]:
-        """One update of the weights; returns its line for the metrics, without the speed."""
+        """Update the weights once; returns the line for metrics.jsonl, without the speed."""
         config, progress, length = self.config, self.progress, self.length
         count = config.batch.sequences * (self.shape.max_seq_len // length)
         schedule = config.schedule
@@ -185,16 +201,16 @@ class Trainer:
             )
 
     def _seed_dropout(self) -> None:
-        """What is dropped follows from the iteration and the process, so that a continued run drops the same."""
+        """Seed dropout by the iteration and the process, so that a continued run drops the same elements."""
         if self.config.batch.dropout:
             seed = (self.config.seed << 40) + (self.iteration << 12) + self.processes.rank
             torch.manual_seed(seed % (1 << 63))
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Mean cross-entropy over the held-out batches, as far as sequences reach by now.
+        """Mean cross-entropy over the held-out batches, cut to the present length of sequences.
 
-        A model that has only seen short sequences fails behind them, which says nothing of what it has learned.
+        A model that was trained on short sequences fails at later positions; that does not tell what it has learned.
         """
         self.model.eval()
         device = self.processes.device
@@ -206,21 +222,20 @@ class Trainer:
         return self.processes.mean(sum(losses) / len(losses))
 
     def _is_best(self, held_out_loss: float) -> bool:
-        """Whether no evaluation was better so far; one of longer sequences always is."""
-        better = (-self.length, held_out_loss) < (-self.best_length, self.best_loss)
-        if better:
-            self.best_length, self.best_loss = self.length, held_out_loss
-        return better
+        """Whether this evaluation is the best so far; with longer sequences than before, it always is."""
+        before = self.kept
+        self.kept = before.beside(Kept(held_out_loss, self.length, self.iteration))
+        return self.kept is not before
 
     def _sample(self) -> str | None:
-        """A few words for whoever watches; none where the weights are divided, or the prompt fills the context."""
+        """A short generated text; None when the weights are divided, or the prompt is empty or fills the context."""
         evaluation = self.config.evaluation
         if not evaluation.prompt or self.config.hardware.shard or not self.processes.leads:
             return None
         if len(self.vocabulary.encode(evaluation.prompt)) >= self.shape.max_seq_len:
             return None
         self.model.eval()
-        # Compiled, the model would be compiled again for steps of one token.
+        # A compiled model would be compiled again for steps of one token.
         with self.average.applied(), torch.compiler.set_stance("force_eager"):
             return sample_text(self.model, self.vocabulary, evaluation.prompt, evaluation.sample_tokens)
 
@@ -230,7 +245,7 @@ class Trainer:
     # ---------------------------------------------------------------------------------------------- checkpoints
 
     def save(self, *, best: bool = False) -> None:
-        """Write `last.pt`; and `best.pt`, the weights alone, when the evaluation just done was the best so far."""
+        """Write `last.pt`; with `best`, also write the weights to `best.pt`."""
         state = {
             "model": weights(self.model),
             "optimizers": optimizer_state(self.model, self.optimizers),
@@ -238,8 +253,9 @@ class Trainer:
             "batches": self.batches.state,
             "iteration": self.iteration,
             "seconds": self.seconds,
-            "best_loss": self.best_loss,
-            "best_length": self.best_length,
+            "best_loss": self.kept.loss,
+            "best_length": self.kept.length,
+            "best_iteration": self.kept.iteration,
         }
         with self.average.applied():
             averaged = weights(self.model) if self.average.tensors else state["model"]
@@ -251,14 +267,14 @@ class Trainer:
             write_checkpoint(state, self.directory / LAST)
 
     def load(self) -> None:
-        """Go back to `last.pt`; raises LlgenError when it does not fit the configuration."""
+        """Continue from `last.pt`; raises LlgenError when it does not fit the configuration."""
         path = self.directory / LAST
         state = read_checkpoint(path)
         try:
             if state["data"] != self.data_key:
                 raise LlgenError(
-                    f"'{self.directory}' was begun with other tokens: the text or the tokenizer has changed since",
-                    "the text as it was, to go on; or another -o",
+                    f"'{self.directory}' was started with other tokens: the text or the tokenizer has changed since",
+                    "restore the text to continue the run, or choose another -o",
                 )
             if self.average.tensors:
                 set_weights(self.model, state["average"])
@@ -267,7 +283,9 @@ class Trainer:
             set_optimizer_state(self.model, self.optimizers, state["optimizers"])
             self.batches.state = state["batches"]
             self.iteration, self.seconds = int(state["iteration"]), float(state["seconds"])
-            self.best_loss, self.best_length = float(state["best_loss"]), int(state["best_length"])
+            self.kept = Kept(float(state["best_loss"]), int(state["best_length"]), int(state.get("best_iteration", 0)))
         except (KeyError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
-            raise LlgenError(f"'{path}' does not fit this run's config.json: {reason}", "start a new run") from error
+            raise LlgenError(
+                f"'{path}' does not fit this run's config.json: {shown(reason, 200)}", "start a new run"
+            ) from error

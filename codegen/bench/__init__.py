@@ -1,4 +1,4 @@
-"""Measuring speed: llgen's C against other engines on the same work, in turns within one run.
+"""Speed measurements: llgen's C and other engines do the same work in turn, within one run.
 
-An engine is a program of its own with a clock of its own (engine.py); each module here makes one kind of them.
+An engine is a separate program that measures its own time (engine.py). Each module here makes one kind of engine.
 """

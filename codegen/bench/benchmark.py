@@ -1,4 +1,4 @@
-"""A whole benchmark: programs built, instructions counted, rounds measured."""
+"""The whole benchmark: build the programs, count instructions, measure rounds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .subject import Subject
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found."""
+    """The results of a benchmark."""
 
     subject: Subject
     asked: Asked
     machine: str
-    """Where time was measured; the target's name where it was not."""
+    """The machine on which time was measured; the target's name when time was not measured."""
     results: tuple[Result, ...]
     counts: tuple[Count, ...]
     notes: tuple[str, ...]
@@ -31,7 +31,7 @@ class Report:
     yardstick: str | None
     """How the yardstick was compiled, and which vectors it uses."""
     all_fit: bool
-    """The model fits every target that was asked for."""
+    """Whether the model fits every target that was asked for."""
     profiles: tuple[Profile, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Report:
             "target": self.asked.targets[0].name,
             "yardstick": self.yardstick,
             "results": [result.as_json() for result in self.results],
-            # of the first target and scheme; all of them follow
+            # of the first target and scheme; "instructions" has all of them
             "instructions_per_token": self.counts[0].per_token if self.counts else None,
             "instructions": [count.as_json() for count in self.counts],
             "profiles": [profile.as_json() for profile in self.profiles],
@@ -54,9 +54,9 @@ class Report:
 def benchmark(
     subject: Subject, asked: Asked, *, rounds: int, counts: bool | None, progress: Callable[[str], None]
 ) -> Report:
-    """Measure; `counts` as in `count_programs`. Raises LlgenError when building or running fails.
+    """Run a benchmark; `counts` is `wanted` of `count_programs`. Raises LlgenError when building or running fails.
 
-    Time in an emulator says nothing of the machine it stands for: programs for such targets are counted alone.
+    Time in an emulator says nothing about the real machine: for emulated targets only instructions are counted.
     """
     programs, misfits = build_programs(subject, asked, progress)
     if not programs:

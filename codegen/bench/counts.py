@@ -1,4 +1,4 @@
-"""Instructions a token of each program: the figure for targets that are emulated, and one without noise elsewhere."""
+"""Instructions per token of each program: the measure for emulated targets, and a measure without noise elsewhere."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import Any
 
 from llgen.targets.schema import keeps_time
 
-from ..counting import instructions_per_token, uncountable
+from ..run.counting import instructions_per_token, uncountable
 from .engine import Work
 from .lineup import Asked, Program
 from .subject import Subject
 
 _QUICK = 100_000_000
-"""Products of a whole run; up to that many, counting takes seconds, and is done where time is measured too."""
+"""Maximum number of products in a run whose instructions are counted by default although its time is measured.
+
+Up to this number, counting takes seconds.
+"""
 
 
 @dataclass(frozen=True)
 class Count:
-    """One program at one work."""
+    """Instructions of one program for one kind of work."""
 
     program: Program
     work: Work
     per_token: float
     per_weight: float
-    """Of the matrices, each of which is multiplied and added once a token."""
+    """`per_token` divided by the number of weights in matrices; a token multiplies and adds each weight once."""
 
     def as_json(self) -> dict[str, Any]:
         """The row of `llgen bench --json`."""
@@ -44,9 +47,9 @@ class Count:
 def count_programs(
     subject: Subject, asked: Asked, programs: Sequence[Program], wanted: bool | None, progress: Callable[[str], None]
 ) -> tuple[list[Count], list[str]]:
-    """Count what can be counted; also a line for each target where it cannot.
+    """Count instructions where possible; also return a line for each target where it is not possible.
 
-    `wanted` None counts in emulators, and elsewhere what is quick. Raises LlgenError when a program fails.
+    `wanted` None: always count in emulators, and elsewhere only short runs. Raises LlgenError when a program fails.
     """
     counts: list[Count] = []
     notes: list[str] = []

@@ -1,7 +1,7 @@
-"""What an engine is: a command that does a piece of work some times over, and says how long each time took.
+"""An engine: a command that repeats a piece of work and prints how long each repeat took.
 
-Each run is a process of its own, so that no engine's threads, caches or allocator stand in another's way. Starting,
-loading and a first time that is thrown away are not part of what is measured.
+Each run is a separate process, so that the threads, caches and allocator of one engine do not disturb another engine.
+The measurement leaves out the start of the process, the loading of the model, and a first repeat, which warms up.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import LlgenError
+from llgen.errors import LlgenError
 
 Kind = Literal["decode", "prefill"]
-"""One position after the other, each token chosen from the logits before; or a prompt whose last logits alone count."""
+"""decode: one position after another; each token is chosen from the previous logits. prefill: evaluate a prompt, of
+which only the last logits are needed."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is measured: so many positions, the first of a conversation."""
+    """The work to measure: a number of positions, beginning at position 0."""
 
     kind: Kind
     positions: int
@@ -29,43 +30,43 @@ class Work:
 
 @dataclass(frozen=True)
 class Engine:
-    """A way to do some work."""
+    """A program that does one kind of work."""
 
     name: str
     """llgen, yardstick, llama.cpp, torch or limit."""
     scheme: str
-    """The weights' numbers, by the engine's own name for them."""
+    """Number format of the weights, as the engine calls it."""
     threads: int
     work: Work
     command: Callable[[int], Sequence[str]]
-    """The words that do the work as many times as asked, and print `seconds S` on a line for each."""
+    """Number of repeats -> command line, which prints a line `seconds S` for each repeat."""
     target: str | None = None
-    """llgen's: what the C was made for."""
+    """Target of llgen's C; None for other engines."""
     kv: str | None = None
-    """llgen's: the numbers of keys and values."""
+    """Format of keys and values in llgen's C; None for other engines."""
     isa: str | None = None
-    """The vector instructions that it was compiled for, where that is known."""
+    """Vector instructions that the engine was compiled for; None when unknown."""
     tuning: str | None = None
-    """llgen's: the file of its tuning, None for the usual sizes."""
+    """Tuning file of llgen's C; None for the default sizes."""
 
     @property
     def title(self) -> str:
-        """Its name for a person."""
+        """The engine's name, for a person."""
         return f"{self.name} with {self.tuning}" if self.tuning else self.name
 
     @property
     def label(self) -> str:
-        """For a person, while it runs."""
+        """What is being measured, for a person."""
         return f"{self.title} {self.scheme} {self.work.kind}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
 def measure(engine: Engine, repeats: int) -> float:
-    """Tokens a second over `repeats` times in one process, after one that warms it up.
+    """Tokens per second over `repeats` repeats in one process, after one repeat that warms up.
 
-    Not of the fastest time: on a busy machine short work is left alone now and then, and long work never.
-    Raises LlgenError with the engine's words when it fails.
+    The fastest repeat would mislead: on a busy machine, short work sometimes runs undisturbed, and long work never
+    does. Raises LlgenError with the engine's output when it fails.
     """
-    # What else would make threads of its own keeps to the number that is measured.
+    # Libraries that start threads by themselves use the number of threads that is measured.
     environment = {**os.environ, "OMP_NUM_THREADS": str(engine.threads), "MKL_NUM_THREADS": str(engine.threads)}
     words = [*engine.command(repeats + 1)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False)

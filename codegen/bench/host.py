@@ -1,4 +1,4 @@
-"""The machine at hand: what it is, and whether it is ours alone."""
+"""This machine: its description, and whether other programs use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BUSY = 0.2
 
 
 def busy() -> list[str]:
-    """A line when other programs take a good part of the machine; what llgen has just done itself is not among them."""
+    """A line for the user when other programs use a large part of the machine; to be called while llgen is idle."""
     before = _jiffies()
     time.sleep(_LOOK_SECONDS)
     after = _jiffies()
@@ -23,11 +23,11 @@ def busy() -> list[str]:
     used = 1.0 - idle / total if total > 0 else 0.0
     if used < _BUSY:
         return []
-    return [f"other programs take {used:.0%} of this machine's processors: spread is large, and threads wait"]
+    return [f"other programs use {used:.0%} of this machine's processors: spread is large, and threads wait"]
 
 
 def _jiffies() -> list[int] | None:
-    """What the processors have spent their time on so far, by kind (proc(5), /proc/stat); None where nobody tells."""
+    """Time that the processors have spent in each state (proc(5), /proc/stat); None when unknown."""
     try:
         first = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
     except (OSError, IndexError):
@@ -36,12 +36,12 @@ def _jiffies() -> list[int] | None:
 
 
 def machine() -> str:
-    """The machine at hand, in public terms: processor, cores, system."""
+    """Description of this machine: processor, number of cores, operating system."""
     return f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def processor() -> str:
-    """Its public name."""
+    """Name of this machine's processor, as its vendor calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

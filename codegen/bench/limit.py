@@ -1,33 +1,34 @@
-"""The limit (templates/tools/limit.c): how fast the machine at hand could be, whatever the program.
+"""The limit (templates/tools/limit.c): the speed that no program on this machine can exceed.
 
-A position that is decoded needs every weight once, and no program can read them sooner than memory gives them. A prompt
-needs them once for all its positions: there, as far as it is computed in floats, products and sums take their time.
-Both times are floors (the memory and the compute roof of Williams, Waterman and Patterson, 2009, "Roofline").
+Decoding a position needs every weight once, and no program can read weights faster than memory delivers them. A prompt
+needs the weights once for all its positions; in float32, its multiplications and additions then decide the time. Both
+times are lower bounds (the memory roof and the compute roof of Williams, Waterman and Patterson, 2009, "Roofline").
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..quantize import QuantModel, only_looked_up
+from ..quantise.quantize import QuantModel
 from .engine import Engine, Work
 from .native import compile_tool
 from .subject import Subject
 
 
 def bytes_a_token(model: QuantModel) -> int:
-    """Of weights, scales among them, that a token needs: of all matrices but an embedding that is only looked up."""
-    matrices = model.matrices()
-    return sum(matrices[name].stored_bits for name in matrices.keys() - only_looked_up(matrices)) // 8
+    """Bytes of weights and scales that a token needs: all matrices, except an embedding that is only looked up."""
+    looked_up = model.graph.only_looked_up
+    return sum(matrix.stored_bits for name, matrix in model.matrices.items() if name not in looked_up) // 8
 
 
 def limit_engines(
     subject: Subject, bytes_read: Mapping[str, int], works: Sequence[Work], threads: Sequence[int], march: str | None
 ) -> list[Engine]:
-    """Reading a token's weights in each scheme, so many bytes; and float32's products and sums of a prompt.
+    """Engines that read the weights of a token, in each scheme of `bytes_read`; and engines that compute the float32
+    products of a prompt.
 
-    A product is rounded before it is added, as everywhere in llgen: where sums and products could be fused, programs
-    that do so have twice this limit. Raises LlgenError as `compile_tool` does.
+    A product is rounded before it is added, as everywhere in llgen. Where a processor can fuse multiplication and
+    addition, the limit of programs that use it is twice as high. Raises LlgenError as `compile_tool` does.
     """
     tool = compile_tool("limit", fast_math=False, march=march)
     found = []

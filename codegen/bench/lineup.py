@@ -1,4 +1,4 @@
-"""The line-up: every engine of a benchmark, with the programs and files that they need."""
+"""The line-up: all engines of a benchmark, with the programs and files that they need."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from llgen.errors import ExitCode, LlgenError, UsageError
 from llgen.targets.schema import Target
 
-from ..build import Build, build_cached
-from ..checkpoint import save_checkpoint
-from ..errors import ExitCode, LlgenError, UsageError
-from ..tuning import load_tuning, read_values
+from ..build.folder import Build, build_cached
+from ..formats.hf.directory import save_checkpoint
+from ..plan.tuning import load_tuning, read_values
 from . import llama_cpp, torch_eager
 from .engine import Engine, Work
 from .generated import generated_engine, max_threads
@@ -38,18 +38,18 @@ class Asked:
     threads: tuple[int, ...]
     against: tuple[str, ...]
     positions: int | None
-    """To decode; None: what is usual for the model."""
+    """Number of positions to decode; None: the default for the model."""
     prefill: int
     """Tokens of the prompt; 0: prefill is not measured."""
     tunings: tuple[Path, ...] = ()
-    """Files of tunings; each is measured beside the usual sizes of the program that it is for."""
+    """Tuning files. Each is measured beside the default sizes, for the target and scheme that it was made for."""
     profile: bool = False
-    """Instructions by function are wanted, too."""
+    """Whether to count instructions by function, too."""
     yardstick: Literal["native", "target"] = "native"
-    """Compiled for the processor at hand, or for the vector instructions of the one target."""
+    """native: compiled for this processor. target: for the vector instructions of the one target."""
 
     def works(self, subject: Subject, *, timed: bool) -> list[Work]:
-        """What each engine does."""
+        """The kinds of work that each engine does."""
         decode = Work("decode", self.positions or subject.usual_positions(timed=timed))
         return [decode, *([Work("prefill", self.prefill)] if self.prefill else [])]
 
@@ -62,13 +62,13 @@ class Program:
     kv: str
     built: Build
     bytes_read: int
-    """Of weights, that a token needs."""
+    """Bytes of weights that a token needs."""
     tuning: str | None = None
-    """The file of its tuning."""
+    """Tuning file; None for the default sizes."""
 
     @property
     def title(self) -> str:
-        """Its target for a person, and what it was tuned by."""
+        """Target and tuning file, for a person."""
         name = self.built.artifact.target.name
         return f"{name} with {self.tuning}" if self.tuning else name
 
@@ -76,9 +76,10 @@ class Program:
 def build_programs(
     subject: Subject, asked: Asked, progress: Callable[[str], None]
 ) -> tuple[list[Program], list[LlgenError]]:
-    """Every scheme for every target, from the cache where it is there; and what does not fit one of several targets.
+    """Build every scheme for every target, or take the program from the cache.
 
-    Raises LlgenError as `build` and `read_values` do, and UsageError when a tuning is for no program.
+    With several targets, also return an error for each program that does not fit its target. Raises LlgenError as
+    `build` and `read_values` do, and UsageError for a tuning that belongs to none of the programs.
     """
     programs: list[Program] = []
     misfits: list[LlgenError] = []
@@ -105,7 +106,7 @@ def build_programs(
     used = {program.tuning for program in programs}
     for path, made in tunings.items():
         if str(path) not in used and not misfits:
-            raise UsageError(f"'{path}' is for {made.target} in {made.scheme}, and that is not measured")
+            raise UsageError(f"'{path}' is for scheme {made.scheme} on {made.target}, which is not measured")
     return programs, misfits
 
 
@@ -120,19 +121,19 @@ class Lineup:
     engines: tuple[Engine, ...]
     notes: tuple[str, ...]
     yardstick: str | None
-    """How the yardstick was compiled; None when it is not among them."""
+    """How the yardstick was compiled; None without a yardstick."""
 
 
 @contextmanager
 def lineup(
     subject: Subject, asked: Asked, programs: Sequence[Program], progress: Callable[[str], None]
 ) -> Iterator[Lineup]:
-    """Make the engines; the files of their weights are there until the block ends."""
+    """Make the engines; their files of weights exist until the `with` block ends."""
     works = asked.works(subject, timed=True)
     notes = [] if subject.note is None or not asked.against else [subject.note]
     most = {program.built.artifact.target.name: max_threads(program.built.artifact) for program in programs}
     notes += [
-        f"{name} is measured on at most {count} thread{'s' if count > 1 else ''}: its C takes no more"
+        f"{name} is measured on at most {count} thread{'s' if count > 1 else ''}: its C can use no more"
         for name, count in most.items()
         if count < max(asked.threads)
     ]
@@ -144,7 +145,7 @@ def lineup(
         if threads <= most[program.built.artifact.target.name]
     ]
     if programs and not engines:
-        raise UsageError(f"no program of llgen's takes {min(asked.threads)} threads", "--threads 1")
+        raise UsageError(f"no program of llgen can use {min(asked.threads)} threads", "--threads 1")
     present = [name for name in asked.against if name not in _MISSING or _MISSING[name]() is None]
     notes += [f"{name} is left out: {_MISSING[name]()}" for name in asked.against if name not in present]
     with TemporaryDirectory(prefix="llgen-bench-") as temporary:
@@ -158,7 +159,7 @@ def lineup(
 
 
 def _march(asked: Asked) -> str | None:
-    """What programs of others may use of the processor, by compilers' -march."""
+    """The compilers' -march for engines other than llgen, which says what instructions they may use."""
     return "native" if asked.yardstick == "native" else march_of(asked.targets[0])
 
 

@@ -1,7 +1,8 @@
 """llama.cpp at work: `python -m llgen.codegen.bench.llama_cpp_worker MODEL.gguf KIND POSITIONS REPEATS THREADS`.
 
-Prints the seconds of each repeat. It calls the C library itself, with the next token given and not chosen, so that
-Python adds some microseconds to a position and no more; settings are llama.cpp's own but for the number of threads.
+Prints the seconds of each repeat. It calls the C library directly, and tokens are given instead of chosen, so that
+Python adds only some microseconds per position. Settings are llama.cpp's defaults, except the number of threads and the
+sizes of context and batch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
         return 1
     vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
     tokens = [(1 + 97 * index) % vocabulary for index in range(positions)]
-    # A prompt goes in one batch, whose last logits alone are wanted; else each position is a batch.
+    # A prompt is one batch, of which only the last logits are needed; in decoding, each position is a batch.
     batches = [(0, tokens)] if kind == "prefill" else [(index, [token]) for index, token in enumerate(tokens)]
     batch = lib.llama_batch_init(positions, 0, 1)
     for index in range(positions):

@@ -1,4 +1,4 @@
-"""Tools of our own in C (templates/tools/), compiled for the machine at hand by what is there."""
+"""llgen's own tools in C (templates/tools/), compiled for this machine by an installed compiler."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from llgen.errors import LlgenError
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import Target
 
-from ..errors import LlgenError
-from ..kernels import select
-from ..toolchain import cache_directory, host_cc, run_tool
+from ..compile.toolchain import cache_directory, host_cc, run_tool
 from .host import processor
 
 
 @dataclass(frozen=True)
 class NativeTool:
-    """A compiled program, and by what."""
+    """A compiled program, and how it was compiled."""
 
     program: Path
     compiler: str
-    """The command, as one would type it."""
+    """The compiler's name and flags, as a person would type them."""
     isa: str
-    """The widest vector instructions that the compiler may use by it."""
+    """The widest vector instructions that these flags let the compiler use."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,21 @@ class _Compiler:
     flags: tuple[str, ...]
 
 
-_MARCH = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse2": "x86-64"}
-"""Our kernels' vectors of floats -> the level of the x86-64 psABI that has them, as compilers take it for -march."""
+_MARCH = {"avx512vnni": "x86-64-v4", "avx2": "x86-64-v3", "sse2": "x86-64"}
+"""Instruction set of the float vocabulary -> the x86-64 psABI level that contains it, as a value of -march."""
 
 
 def march_of(target: Target) -> str | None:
-    """What lets a compiler use the vectors that a target's kernels use; None: what it uses unasked."""
-    return _MARCH.get(select(target.isa).isa)
+    """The -march that allows the vector instructions of a target's kernels; None: the compiler's default."""
+    return _MARCH.get(select(target.isa).origin("float.h"))
 
 
 def compile_tool(name: str, *, fast_math: bool, march: str | None = "native") -> NativeTool:
-    """Compile tools/NAME.c with the first of gcc, clang and zig that can; kept in the cache for each of them.
+    """Compile tools/NAME.c with the first of gcc, clang and zig that succeeds; the cache keeps one program per
+    compiler.
 
-    With `fast_math` the compiler may change the order of sums and fuse products into them; without it, neither.
-    Raises LlgenError with the words of the last one when none can.
+    With `fast_math` the compiler may reorder sums and fuse multiplications with additions; without it, it may do
+    neither. Raises LlgenError with the output of the last compiler when all fail.
     """
     problem = LlgenError(f"there is no compiler for {name}.c", "apt-get install gcc")
     for compiler in _compilers(fast_math, march):
@@ -65,13 +66,13 @@ def compile_tool(name: str, *, fast_math: bool, march: str | None = "native") ->
 
 
 def _compilers(fast_math: bool, march: str | None) -> list[_Compiler]:
-    """Those at hand, in the order of preference."""
+    """The installed compilers, in order of preference."""
     machine = () if march is None else (f"-march={march}",)
     speed = ("-Ofast",) if fast_math else ("-O3", "-ffp-contract=off")
     paths = [(name, shutil.which(name)) for name in ("gcc", "clang")]
     found = [_Compiler(name, (path,), (*speed, *machine)) for name, path in paths if path]
-    # zig spells names of processors with underscores. Its -Ofast leaves fast-math off, which alone would make the
-    # yardstick four times slower.
+    # zig writes names of processors with underscores. Its -Ofast leaves fast-math off, and without fast-math the
+    # yardstick is four times slower.
     speed = ("-O3", "-ffast-math") if fast_math else speed
     zig = [flag.replace("x86-64", "x86_64").replace("64-v", "64_v") for flag in machine]
     return [*found, _Compiler("zig cc", tuple(host_cc()), (*speed, *zig, "-fno-sanitize=undefined"))]
@@ -85,11 +86,11 @@ _VECTORS = {
     "__ARM_FEATURE_SVE": "SVE",
     "__ARM_NEON": "NEON",
 }
-"""What a compiler defines -> the vectors that this stands for, the widest first."""
+"""Predefined macro of a compiler -> its vector instructions, the widest first."""
 
 
 def _instruction_set(compiler: _Compiler) -> str:
-    """What the compiler says that it may use."""
+    """The vector instructions that the compiler's predefined macros name."""
     with tempfile.TemporaryDirectory() as temporary:
         (Path(temporary) / "empty.c").touch()
         words = [*compiler.words, *compiler.flags, "-dM", "-E", "empty.c"]
@@ -101,7 +102,7 @@ def _instruction_set(compiler: _Compiler) -> str:
 def _compiled(name: str, compiler: _Compiler) -> Path:
     source = (files("llgen.templates") / "tools" / f"{name}.c").read_bytes()
     command: Sequence[str] = [*compiler.words, "-std=c11", *compiler.flags]
-    # Made for the processor at hand, which another machine with the same cache may not have.
+    # The program is for this processor; another machine that uses the same cache may have another processor.
     key = hashlib.sha256(source + "\0".join([*command, processor()]).encode()).hexdigest()[:16]
     path = cache_directory() / "tools" / f"{name}-{key}"
     if not path.exists():

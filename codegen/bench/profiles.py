@@ -1,4 +1,4 @@
-"""Where a token's instructions go, by function: of programs that keep their functions' names."""
+"""Instructions per token by function, for programs that keep their functions' names."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..build import Build
-from ..counting import profile, unprofiled
-from ..pipeline import generate
-from ..quantize import QuantModel
-from ..toolchain import Artifact, compile_objects, link
-from ..tuning import Values
-from ..write import write
+from ..build.folder import Build
+from ..build.manifest import write
+from ..compile.toolchain import Artifact, compile_objects, link
+from ..plan.tuning import Values
+from ..quantise.quantize import QuantModel
+from ..render.pipeline import generate
+from ..run.counting import profile, unprofiled
 from .lineup import Asked, Program
 from .subject import Subject
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One program, decoding."""
+    """Instructions of one program while it decodes, by function."""
 
     program: Program
     positions: int
     functions: Mapping[str, float]
-    """Instructions of a token, the most first. What the compiler has merged into a caller counts for that."""
+    """Function -> instructions per token, the largest first. An inlined function counts as part of its caller."""
 
     def as_json(self) -> dict[str, Any]:
         """The row of `llgen bench --json`."""
@@ -43,7 +43,10 @@ class Profile:
 def profile_programs(
     subject: Subject, asked: Asked, programs: Sequence[Program], progress: Callable[[str], None]
 ) -> tuple[list[Profile], list[str]]:
-    """Profile what can be profiled; also a line for each target where nothing can be. Raises LlgenError as `build`."""
+    """Profile programs where possible; also return a line for each target where it is not possible.
+
+    Raises LlgenError as `build` does.
+    """
     profiles: list[Profile] = []
     notes: list[str] = []
     (decode, *_) = asked.works(subject, timed=False)
@@ -61,7 +64,7 @@ def profile_programs(
 
 
 def _with_names(model: QuantModel, built: Build, folder: Path) -> Artifact:
-    """The same program, with names. One without an operating system has them already."""
+    """The same program, with its functions' names. A program without an operating system has the names already."""
     target = built.artifact.target
     if target.firmware is not None:
         return built.artifact
@@ -69,4 +72,4 @@ def _with_names(model: QuantModel, built: Build, folder: Path) -> Artifact:
     generation = generate(model, target, prefix="model", tuning=None if sizes is None else Values(**sizes))
     write(generation.files, folder / "source", {})
     objects = compile_objects(folder / "source", generation.sources, target, folder)
-    return link(objects, target, folder / "source" / generation.context.artifact, names=True)
+    return link(objects, target, folder / "source" / generation.words.build.artifact, names=True)

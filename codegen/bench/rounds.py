@@ -1,4 +1,4 @@
-"""Rounds: each runs every engine once, in an order that turns, so that whatever slows the machine down slows all."""
+"""Rounds: each round runs every engine once, in rotating order, so that a slow machine slows all engines."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 from .engine import Engine, Work, measure
 
 _ROUND_SECONDS = 0.2
-"""What an engine works for at least in each round."""
+"""Minimum time that an engine works in each round."""
 _MOST_REPEATS = 1000
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one engine did in all rounds."""
+    """The speeds of one engine in all rounds."""
 
     engine: Engine
     speeds: tuple[float, ...]
-    """Tokens a second of each round."""
+    """Tokens per second in each round."""
     ratio: float | None
-    """Of its median to that of the yardstick's decoding in the same rounds; None where that was not measured."""
+    """Median divided by the yardstick's median for decoding in the same rounds; None without a yardstick."""
 
     @property
     def median(self) -> float:
-        """Tokens a second."""
+        """Tokens per second."""
         return statistics.median(self.speeds)
 
     @property
     def spread(self) -> float:
-        """Between the slowest and the fastest round, as a part of the median."""
+        """Difference between the fastest and the slowest round, divided by the median."""
         return (max(self.speeds) - min(self.speeds)) / self.median
 
     def as_json(self) -> dict[str, Any]:
@@ -60,9 +60,9 @@ def run_rounds(
     progress: Callable[[str], None] = lambda what: None,
     clock: Callable[[Engine, int], float] = measure,
 ) -> list[Result]:
-    """Measure engines against one another; a round before the first finds out how often each must repeat its work.
+    """Measure all engines in the same rounds. A round before the first finds how often each engine repeats its work.
 
-    `clock` takes an engine and its repeats, and returns tokens a second. Raises LlgenError when an engine fails.
+    `clock` takes an engine and its repeats, and returns tokens per second. Raises LlgenError when an engine fails.
     """
     repeats = []
     for engine in engines:
@@ -89,10 +89,10 @@ def rated(engines: Sequence[Engine], speeds: Sequence[Sequence[float]]) -> list[
 
 
 def turned(count: int, by: int) -> list[int]:
-    """0 to count - 1, beginning with another one each round."""
+    """The integers 0 to count - 1, rotated by `by`."""
     return [(index + by) % count for index in range(count)]
 
 
 def repeats_for(work: Work, speed: float) -> int:
-    """How often work must be done to fill a round, at so many tokens a second."""
+    """How often to repeat work so that it fills a round, at `speed` tokens per second."""
     return max(1, min(_MOST_REPEATS, math.ceil(_ROUND_SECONDS * speed / work.positions)))

@@ -1,12 +1,15 @@
-"""Models of known shapes and random weights: speed depends on no weight's value, so none need be downloaded."""
+"""Models of known shapes with random weights: speed does not depend on values, so no download is needed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..checkpoint import Checkpoint, Tensor
-from ..config import ModelConfig
-from ..errors import UsageError
+from llgen.errors import unknown_name
+
+from ..contract.numerics import Array
+from ..model.architectures import tensor_shapes
+from ..model.checkpoint import Checkpoint
+from ..model.config import ModelConfig
 
 _SEED = 1
 
@@ -25,22 +28,23 @@ SHAPES = {
 
 
 def shape_named(name: str) -> ModelConfig:
-    """A shape of SHAPES; raises UsageError for a name that is none."""
+    """A shape of SHAPES; raises UsageError for an unknown name."""
     if name.lower() not in SHAPES:
-        raise UsageError(f"there is no shape '{name}'", f"one of {', '.join(SHAPES)}")
+        raise unknown_name("shape", name, SHAPES)
     return SHAPES[name.lower()]
 
 
 def random_model(config: ModelConfig, name: str) -> Checkpoint:
-    """A model of normally distributed weights, the same each time, and without a tokenizer.
+    """A model of normally distributed weights, the same at each call, without a tokenizer.
 
-    Gains are 1, and the weights of a row keep the length of what they multiply, so that no number grows or vanishes.
+    Gains are 1. Weights are scaled so that a product is about as long as the vector that is multiplied; no activation
+    grows without limit or vanishes.
     """
     generator = np.random.default_rng(_SEED)
 
-    def tensor(shape: tuple[int, ...]) -> Tensor:
+    def tensor(shape: tuple[int, ...]) -> Array:
         if len(shape) == 1:
             return np.ones(shape, np.float32)
         return generator.standard_normal(shape, np.float32) / np.float32(np.sqrt(shape[-1]))
 
-    return Checkpoint(name, config, {key: tensor(shape) for key, shape in config.tensor_shapes().items()}, None)
+    return Checkpoint(name, config, {key: tensor(shape) for key, shape in tensor_shapes(config).items()}, None)

@@ -10,11 +10,11 @@ from .engine import Engine, Work
 
 
 def missing() -> str | None:
-    """Why PyTorch cannot be measured here, with the line that mends it; None when it can."""
+    """Why PyTorch cannot be measured here, with the command that installs it; None when it can."""
     return None if find_spec("torch") else "'torch' is not installed; pip install 'llgen[train]'"
 
 
 def torch_engine(model: Path, work: Work, threads: int) -> Engine:
-    """PyTorch on a model directory; torch itself is imported by the process that does the work, and by no other."""
+    """PyTorch on a model directory. Only the process that does the work imports torch."""
     words = [sys.executable, "-m", "llgen.trainer.inference_benchmark", str(model), work.kind, str(work.positions)]
     return Engine("torch", "f32", threads, work, lambda repeats: [*words, str(repeats), str(threads)])

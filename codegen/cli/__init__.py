@@ -1,4 +1,4 @@
-"""The `llgen` command: parses, calls the pipeline, prints. One module a command."""
+"""The `llgen` command: it parses the command line, calls the pipeline and prints. Each command is one module."""
 
 from .main import main
 

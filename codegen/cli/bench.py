@@ -1,4 +1,4 @@
-"""`llgen bench`: how fast a model is on a target, and beside other engines."""
+"""`llgen bench`: how fast a model is on targets, compared with other engines."""
 
 from __future__ import annotations
 
@@ -9,60 +9,74 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from llgen.codegen.bench.benchmark import Report, benchmark
-from llgen.codegen.bench.lineup import RIVALS, Asked
-from llgen.codegen.bench.profiles import Profile
-from llgen.codegen.bench.shapes import SHAPES
-from llgen.codegen.bench.subject import Subject, subject_of_directory, subject_of_shape
-from llgen.codegen.errors import ExitCode, UsageError
-from llgen.codegen.fold import SCHEMES
+from llgen.errors import ExitCode, UsageError
 from llgen.targets.schema import load_target
 
+from ..bench.benchmark import Report, benchmark
+from ..bench.lineup import RIVALS, Asked
+from ..bench.profiles import Profile
+from ..bench.shapes import SHAPES
+from ..bench.subject import Subject, subject_of_directory, subject_of_shape
+from ..quantise.fold import SCHEMES
+from .completion import complete_names, complete_target
 from .options import (
-    answer,
+    FilePath,
     context_option,
-    json_option,
     kv_option,
     list_option,
     listed,
     prefill_option,
     prompt_tokens,
     require_positions,
-    say,
-    spinner,
 )
+from .output import answer, json_option, say, spinner
 
 
 @click.command(name="bench")
-@click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option("--shape", help=f"In place of MODEL: random weights of this shape: {', '.join(SHAPES)}.")
+@click.argument("model", required=False, type=FilePath())
+@click.option(
+    "--shape",
+    shell_complete=complete_names(SHAPES),
+    help=f"Instead of MODEL: random weights of this shape: {', '.join(SHAPES)}.",
+)
 @list_option(
-    "--schemes", "--scheme", "schemes", help=f"Of {','.join(SCHEMES)}, with commas between.  [default: the model's]"
+    "--schemes",
+    "--scheme",
+    "schemes",
+    complete=complete_names(SCHEMES),
+    help=f"Number formats, separated by commas: {','.join(SCHEMES)}.  [default: the model's]",
 )
 @kv_option
-@list_option("--threads", default="1", help="Numbers of threads, with commas between.")
-@list_option("--target", default="host", help="Target names or TOML files, with commas between.")
-@list_option("--against", default="yardstick", help=f"Of {','.join(RIVALS)}, with commas between; or none.")
-@click.option("--positions", type=click.IntRange(min=1), help="To decode, from 0 on.  [default: 200; 64 where slow]")
+@list_option("--threads", default="1", help="Numbers of threads, separated by commas.")
+@list_option(
+    "--target", default="host", complete=complete_target, help="Target names or TOML files, separated by commas."
+)
+@list_option(
+    "--against",
+    default="yardstick",
+    complete=complete_names([*RIVALS, "none"]),
+    help=f"Engines to compare with, separated by commas: {','.join(RIVALS)}; or none.",
+)
+@click.option("--positions", type=click.IntRange(min=1), help="Positions to decode.  [default: 200; 64 where slow]")
 @prefill_option
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
 @click.option(
-    "--instructions/--no-instructions", "counts", default=None, help="Count them.  [default: where that is quick]"
+    "--instructions/--no-instructions", "counts", default=None, help="Count instructions.  [default: if quick]"
 )
-@click.option("--profile", is_flag=True, help="Also say which functions a token's instructions go to.")
+@click.option("--profile", is_flag=True, help="Also count the instructions of each function.")
 @click.option(
     "--yardstick",
     type=click.Choice(("native", "target")),
     default="native",
     show_default=True,
-    help="Compile the yardstick for this machine, or for the vectors that the target's kernels use.",
+    help="Compile the yardstick for this machine, or for the vector instructions of the target's kernels.",
 )
 @click.option(
     "--tuning",
     "tunings",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Measure these sizes, too, beside the usual ones; may be given for several targets and schemes.",
+    type=FilePath(),
+    help="Also measure the sizes of this tuning file; may be repeated, for several targets and schemes.",
 )
 @context_option
 @json_option
@@ -84,15 +98,15 @@ def command(
     context: int | None,
     as_json: bool,
 ) -> int:
-    """Measure MODEL: tokens a second on the machine at hand, beside other engines; instructions a token elsewhere.
+    """Measure MODEL: tokens per second on this machine, compared with other engines; or instructions per token.
 
-    Engines take turns within one run; ratios are of medians, to the decoding of a plain C program, the yardstick. Time
-    in an emulator says nothing of the machine it stands for, and is not measured. Exits 3 when the model does not fit
-    one of several targets. doc/benchmarks.md says more.
+    Engines take turns within one run. A ratio is the median speed divided by the yardstick's median decoding speed; the
+    yardstick is a plain C program. Time in an emulator says nothing about the real machine: for emulated targets only
+    instructions are counted. Exits 3 when the model does not fit one of several targets. See doc/benchmarks.md.
     """
     targets = tuple(load_target(name) for name in listed("--target", target))
     if yardstick == "target" and len(targets) > 1:
-        raise UsageError("--yardstick target is for one target", "--target names it")
+        raise UsageError("--yardstick target is for one target", "name one target with --target")
     rivals = () if against == "none" else listed("--against", against, RIVALS)
     counted = tuple(_thread_count(text) for text in listed("--threads", threads))
     chosen = None if schemes is None else listed("--schemes", schemes, SCHEMES)
@@ -133,7 +147,7 @@ def _subject(model: Path | None, shape: str | None, kv: str | None, context: int
 
 def _thread_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--threads has '{text}'", "whole numbers from 1 on, with commas between: 1,2")
+        raise UsageError(f"--threads has '{text}'", "integers from 1 up, separated by commas: 1,2")
     return int(text)
 
 
@@ -144,7 +158,7 @@ def _show(report: Report) -> None:
     console = Console(stderr=True)
     many = len(report.asked.targets) > 1
     if report.results:
-        table = _table("engine", "numbers", "work", "threads", "vectors", "tokens a second", "spread", "ratio")
+        table = _table("engine", "numbers", "work", "threads", "vectors", "tokens per second", "spread", "ratio")
         for result in report.results:
             engine = result.engine
             table.add_row(
@@ -161,9 +175,9 @@ def _show(report: Report) -> None:
         rounds = len(report.results[0].speeds)
         say(f"{report.subject.name} on {report.machine}; medians of {rounds} rounds")
         if report.yardstick:
-            say(f"ratio: to the yardstick's decoding; it is {report.yardstick}")
+            say(f"ratio: median divided by that of the yardstick's decoding; the yardstick is {report.yardstick}")
     if report.counts:
-        table = _table("target", "numbers", "cache", "work", "instructions a token", "a weight")
+        table = _table("target", "numbers", "cache", "work", "instructions per token", "per weight")
         for count in report.counts:
             table.add_row(
                 count.program.title,
@@ -174,15 +188,15 @@ def _show(report: Report) -> None:
                 f"{count.per_weight:.2f}",
             )
         console.print(table)
-        say(f"{report.subject.name}: {report.subject.products:,} weights are multiplied for a token")
+        say(f"{report.subject.name}: each token multiplies {report.subject.products:,} weights")
     for profile in report.profiles:
         _show_profile(profile)
 
 
 def _show_profile(profile: Profile) -> None:
-    """Functions that take at least a two-hundredth."""
+    """Print the functions that take at least 0.5 % of the instructions."""
     total = sum(profile.functions.values())
-    table = _table("function", "instructions a token", "share")
+    table = _table("function", "instructions per token", "share")
     for name, count in profile.functions.items():
         if count >= total / 200:
             table.add_row(name, f"{count:,.0f}", f"{count / total:.1%}")

@@ -1,4 +1,4 @@
-"""`llgen build`: a model directory becomes a folder of C and a program."""
+"""`llgen build`: make a folder of C and a program from a model directory."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ from pathlib import Path
 
 import click
 
-from llgen.codegen.blocking import MOST_POSITIONS
-from llgen.codegen.build import Build, build
-from llgen.codegen.quantized import read_model
-from llgen.codegen.tuning import read_values
 from llgen.targets.schema import load_target
 
+from ..build.folder import Build, build
+from ..model.prefix import objection, plain_prefix, required_prefix, safe_prefix
+from ..plan.blocking import MOST_POSITIONS
+from ..plan.tuning import read_values
+from ..quantise.quantized import read_model
 from .options import (
-    answer,
+    FilePath,
     bake_prompt_option,
     chosen_extras,
     context_option,
-    json_option,
-    kib,
     kv_option,
     model_argument,
-    say,
     scheme_option,
     speculate_option,
-    spinner,
     target_option,
     tuning_option,
 )
+from .output import answer, json_option, kib, say, spinner
 
 
 @click.command(name="build")
 @model_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write.  [default: MODEL-TARGET]")
+@click.option("-o", "--output", type=FilePath(), help="Folder to write.  [default: MODEL-TARGET]")
 @click.option("--name", "prefix", help="Prefix of the generated C.  [default: the model's name]")
 @target_option
 @scheme_option
@@ -66,6 +64,8 @@ def command(
     The folder builds without llgen, too: `make`, `make CC=gcc`.
     """
     facts = load_target(target)
+    if prefix is not None:
+        required_prefix(prefix)
     with spinner("loading") as progress:
         source = read_model(model, scheme, kv, context)
         sizes = None if tuning is None else read_values(tuning, source, facts)
@@ -81,6 +81,9 @@ def command(
             tuning=sizes,
             progress=progress,
         )
+    owned = objection(plain_prefix(source.name)) if prefix is None else None
+    if owned is not None:
+        say(f"the prefix of the C is '{safe_prefix(source.name)}', because {owned}; --name chooses another")
     if as_json:
         answer(_as_json(result))
     else:
@@ -88,7 +91,7 @@ def command(
 
 
 def _as_json(result: Build) -> dict[str, object]:
-    keys = ("model", "target", "scheme", "kv", "digest", "flash_bytes", "ram_bytes", "stack_bytes")
+    keys = ("model", "target", "scheme", "kv", "digest", "flash_bytes", "ram_bytes", "state_bytes", "stack_bytes")
     return {key: result.facts[key] for key in keys} | {
         "context": result.facts["context"],
         "prefill": result.facts["prefill"],
@@ -98,6 +101,8 @@ def _as_json(result: Build) -> dict[str, object]:
         "code_bytes": result.facts["code_bytes"],
         "rodata_bytes": result.facts["rodata_bytes"],
         "digest_positions": result.facts["digest_positions"],
+        "proved_positions": result.facts["proved_positions"],
+        "not_proved": result.not_proved,
         "directory": str(result.directory),
         "files": list(result.files),
         "written": list(result.written),
@@ -114,12 +119,22 @@ def _tell(result: Build) -> None:
     say(f"built {result.artifact.path} for {facts['target']}, scheme {facts['scheme']}")
     if facts["tuning"] is not None:
         say(f"tuned  {', '.join(facts['tuning']) or 'nothing'}")
-    code = f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else ""
+    code = f", {facts['code_bytes']:,} of them code" if facts["code_bytes"] else ", without code"
     prompt = facts["rodata_bytes"].get("prompt")
     baked = f", {prompt:,} the baked prompt of {facts['prompt_tokens']} tokens" if prompt else ""
     say(f"flash  {kib(facts['flash_bytes'])}{code}{baked}")
     together = f", {facts['prefill']} positions of a prompt at a time" if facts["prefill"] > 1 else ""
-    say(f"RAM    {kib(facts['ram_bytes'])}{together}")
+    whole = result.artifact.target.is_module
+    state = f", all that the module asks for; {facts['state_bytes']:,} of them the model's state" if whole else ""
+    say(f"RAM    {kib(facts['ram_bytes'])}{state}{together}")
     if facts["stack_bytes"] is not None:
         say(f"stack  {facts['stack_bytes']:,} bytes at most")
-    say(f"digest {facts['digest']} over {facts['digest_positions']} positions: `llgen check` proves it")
+    target = result.artifact.target
+    if target.firmware is not None and target.source is None:
+        places = ", ".join(f"{region.name} {kib(region.length)}" for region in target.firmware.memory)
+        say(f"memory of the emulated machine: {places}; for a board, state its memory in a file: --target BOARD.toml")
+    say(f"digest {facts['digest']} over {facts['digest_positions']} positions")
+    if result.not_proved is None:
+        say(f"proved over {facts['proved_positions']} of them: the program's bits are the reference's")
+    else:
+        say(f"not proved, because the program did not run here: {result.not_proved}")

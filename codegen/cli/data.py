@@ -1,4 +1,4 @@
-"""`llgen data`: text, or TinyStories, as tokens on disk that many runs can share."""
+"""`llgen data`: tokenise text or TinyStories once, for many training runs."""
 
 from __future__ import annotations
 
@@ -20,29 +20,35 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from llgen.codegen.errors import UsageError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.errors import UsageError
+from llgen.sole_writer import require_no_file
 
-from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
+from ..formats.detect import read_vocabulary
+from ..model.vocabulary import Vocabulary
+from .group import CommandGroup
+from .options import FilePath, field_option, need_torch, separator_option, take_folder
+from .output import answer, json_option, say, spinner
 
 if TYPE_CHECKING:
     from llgen.trainer.data import Source, TokenizedData
 
-_PATH = click.Path(path_type=Path)
+_PATH = FilePath()
 _USUAL_PIECES = 512
-"""What suits 260 thousand parameters."""
+"""Vocabulary size that suits a model of 260 thousand parameters."""
 _TINYSTORIES_HELD_OUT = 0.005
-"""Of 2.7 million stories, as many as any evaluation looks at."""
-_tokenizer_option = click.option("--tokenizer", type=_PATH, help="A tokenizer.model.  [default: one is trained]")
+"""Held-out share of the 2.7 million stories: as many stories as an evaluation reads at most."""
+_tokenizer_option = click.option(
+    "--tokenizer", type=_PATH, help="A tokenizer.model, tokenizer.json or tokenizer.bin.  [default: train one]"
+)
 _vocab_option = click.option(
-    "--vocab-size", type=click.IntRange(min=1), help=f"Pieces, when one is trained.  [default: {_USUAL_PIECES}]"
+    "--vocab-size", type=click.IntRange(min=1), help=f"Pieces of a trained tokenizer.  [default: {_USUAL_PIECES}]"
 )
 _held_out_option = click.option(
-    "--held-out", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True, help="Share kept back."
+    "--held-out", type=click.FloatRange(0, 0.5, min_open=True), default=0.05, show_default=True, help="Held-out share."
 )
 
 
-@click.group("data")
+@click.group("data", cls=CommandGroup)
 def command() -> None:
     """Tokenise text once, for many runs; or show what a folder of tokens holds."""
 
@@ -68,7 +74,7 @@ def prepare(
 ) -> None:
     """Tokenise SOURCE: text, JSON lines, a folder of them, gzip or zstd.
 
-    The same command goes on where an interruption ended it. Train on it with `llgen train --data FOLDER`.
+    After an interruption, the same command continues. Train on the result with `llgen train --data FOLDER`.
     """
     need_torch()
     from llgen.trainer.data import Source
@@ -89,13 +95,14 @@ def tinystories(
 ) -> None:
     """Download TinyStories (2.2 GB) and tokenise it; without a network, say what to download by hand.
 
-    A download that was interrupted is gone on with.
+    An interrupted download continues.
     """
     need_torch()
     from llgen.trainer.data import Source
     from llgen.trainer.data.tinystories import fetch
 
     _require_choice(output, tokenizer, vocab_size)
+    take_folder(output)
     with _bar("downloading") as (progress, task):
         train, valid = fetch(
             texts or output / "texts", lambda have, whole: progress.update(task, completed=have, total=whole)
@@ -118,21 +125,21 @@ def show(directory: Path, as_json: bool) -> None:
 
 
 def _require_choice(output: Path, tokenizer: Path | None, vocab_size: int | None) -> None:
-    if output.is_file():
-        raise UsageError(f"'{output}' is a file", "-o FOLDER")
+    require_no_file(output)
     if tokenizer is not None and vocab_size is not None:
         raise UsageError(
-            f"--tokenizer brings its own pieces; --vocab-size {vocab_size} is for one to be trained", "give one of them"
+            f"--vocab-size {vocab_size} is for training a tokenizer; --tokenizer has its own pieces", "give one of them"
         )
 
 
 def _prepare(
     source: Source, output: Path, tokenizer: Path | None, vocab_size: int | None, held_out: float, as_json: bool
 ) -> None:
-    from llgen.trainer.data import tokenize
+    from llgen.trainer.data import tell_of_few_documents, tokenize
     from llgen.trainer.tokenizer import SAMPLE_CHARACTERS, kept_tokenizer, train_tokenizer, write_tokenizer
 
     _require_choice(output, tokenizer, vocab_size)
+    take_folder(output)
     kept, size, pieces = output / "tokenizer.model", source.size(), vocab_size or _USUAL_PIECES
     with _bar("looking at the text") as (progress, task):
 
@@ -144,13 +151,14 @@ def _prepare(
             return train_tokenizer(source.sample(SAMPLE_CHARACTERS, told), pieces)
 
         if tokenizer is not None:
-            vocabulary = Vocabulary.from_file(tokenizer)
+            vocabulary = read_vocabulary(tokenizer)
         else:
             vocabulary = kept_tokenizer(kept, f"{source.fingerprint()} {pieces}", trained)
         progress.update(task, description="tokenising")
         data = tokenize(source, vocabulary, output, held_out=held_out, told=told)
+    tell_of_few_documents(source, data)
     if tokenizer is not None:
-        write_tokenizer(vocabulary, kept)  # last, so that an earlier one stays with its tokens if there are no new ones
+        write_tokenizer(vocabulary, kept)  # last: if tokenising fails, the earlier tokenizer stays with its tokens
     _tell(data, output, as_json)
 
 
@@ -161,7 +169,7 @@ def _tell(data: TokenizedData, directory: Path, as_json: bool) -> None:
             "documents": len(part.starts),
             "tokens": len(part),
             "text_bytes": part.text_bytes,
-            "bytes_per_token": round(part.text_bytes / max(len(part) - len(part.starts), 1), 4),  # but for BOS
+            "bytes_per_token": round(part.text_bytes / max(len(part) - len(part.starts), 1), 4),  # without BOS
             "shards": len(part.shards),
         }
         for name, part in parts.items()
@@ -172,7 +180,7 @@ def _tell(data: TokenizedData, directory: Path, as_json: bool) -> None:
     for name, fact in facts.items():
         say(
             f"{name.replace('_', ' '):9} {fact['documents']:>12,} documents {fact['tokens']:>14,} tokens"
-            f" {fact['text_bytes']:>15,} bytes, {fact['bytes_per_token']:.3f} a token"
+            f" {fact['text_bytes']:>15,} bytes, {fact['bytes_per_token']:.3f} per token"
         )
     say(f"next: llgen train --data {shlex.quote(str(directory))} -o run --set model.vocab_size={data.vocab_size}")
 

@@ -1,4 +1,4 @@
-"""`llgen demo`: the whole way once, from made-up stories, or from a model trained before, to proven C."""
+"""`llgen demo`: every step once, from generated stories or a pretrained model to checked C."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pathlib import Path
 
 import click
 
-from llgen.codegen.build import build, expected_trace
-from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
-from llgen.codegen.errors import ExitCode, LlgenError
-from llgen.codegen.quantize import quantize
-from llgen.codegen.runner import run_selftest, run_story
-from llgen.codegen.spec import lower
+from llgen.errors import ExitCode, LlgenError
 from llgen.targets.schema import load_target
 
-from .options import kib, say, spinner
+from ..build.folder import build, expected_trace
+from ..formats.hf.directory import load_checkpoint, save_checkpoint
+from ..model.spec import lower
+from ..quantise.quantize import quantize
+from ..run.runner import run_selftest, run_story
+from .options import FilePath, take_folder
+from .output import kib, say, spinner
 
 _PROMPT = "Once upon a time"
 _POSITIONS = 256
 
 
 @click.command(name="demo")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
-)
+@click.option("-o", "--output", type=FilePath(), default=Path("demo"), show_default=True, help="Folder.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=120, show_default=True, help="Time to train for.")
 @click.option("--pretrained", is_flag=True, help="Take the model that comes with llgen; needs no PyTorch.")
 @click.option(
-    "-s", "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of corpus, training, story."
+    "-s", "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of corpus, training and story."
 )
 def command(output: Path, seconds: float, pretrained: bool, seed: int) -> int:
-    """Train a small model on made-up stories, build it, let it write, and prove the C equal to Python."""
+    """Train a small model on generated stories, build it, let it write, and prove the C equal to Python."""
+    take_folder(output)
     if pretrained:
         say("1. Taking the story teller of 258 thousand parameters that comes with llgen")
         model = _unpack(output)
@@ -81,7 +81,7 @@ def _train(output: Path, seconds: float, seed: int) -> Path:
 
 
 def _unpack(output: Path) -> Path:
-    """The model that comes with llgen, as a folder of the user's own."""
+    """Copy the model that comes with llgen into a folder of the user."""
     with as_file(files("llgen.codegen") / "pretrained") as folder:
         checkpoint = load_checkpoint(folder)
     model = output / "model"

@@ -1,11 +1,10 @@
-"""`llgen doctor`: what is there, what is missing, and the line that installs it."""
+"""`llgen doctor`: what is installed, what is missing, and the command that installs it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,23 +13,23 @@ from pathlib import Path
 
 import click
 
-from llgen.codegen.errors import ExitCode, LlgenError
-from llgen.codegen.runner import missing_emulator
-from llgen.codegen.toolchain import cache_directory, run_tool, zig_cc
+from llgen.errors import ExitCode, LlgenError
 from llgen.targets.schema import load_target, target_names
 
-from .options import answer, json_option
+from ..compile.toolchain import cache_directory, run_tool, zig_cc
+from ..run.emulator import missing_emulator
+from .output import answer, json_option
 
 
 @dataclass(frozen=True)
 class _Finding:
     what: str
     found: str | None
-    """None: missing"""
+    """What was found; None: it is missing."""
     fix: str
-    """The line that mends it."""
+    """The command or the step that fixes it."""
     needed: bool
-    """llgen cannot build without it."""
+    """Whether llgen cannot build without it."""
 
 
 @click.command(name="doctor")
@@ -80,7 +79,8 @@ def _compiles() -> str | None:
             run_tool([*zig_cc(load_target("host")), "-o", "empty", "empty.c"], folder)
         except LlgenError:
             return None
-    return " ".join(Path(word).name if word == sys.executable else word for word in zig_cc(load_target("host"))[:4])
+    program, *words = zig_cc(load_target("host"))
+    return " ".join([Path(program).name, *words])
 
 
 def _cache() -> str | None:

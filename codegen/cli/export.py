@@ -1,4 +1,4 @@
-"""`llgen export`: write a model as another tool's file."""
+"""`llgen export`: write a model as a file of another tool."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from pathlib import Path
 
 import click
 
-from ..checkpoint import Checkpoint
-from ..errors import LlgenError, UsageError
+from llgen.errors import LlgenError, UsageError
+
 from ..formats.detect import Form, detect, needs_torch, read_any
-from ..formats.huggingface import write_directory
-from ..formats.llama2c import read_header
-from ..formats.llama2c_header import require_representable
-from ..formats.llama2c_tokenizer import write_tokenizer_bin
-from ..formats.llama2c_write import GROUP_SIZE, fitting_group_size, write_llama2c
+from ..formats.hf.directory import save_checkpoint
+from ..formats.hf.folder import require_other_place
+from ..formats.llama2c.header import require_representable
+from ..formats.llama2c.read import read_header
+from ..formats.llama2c.tokenizer import write_tokenizer_bin
+from ..formats.llama2c.write import GROUP_SIZE, fitting_group_size, write_llama2c
+from ..model.architectures import parameter_count
+from ..model.byte_level import ByteLevel
+from ..model.checkpoint import Checkpoint
+from ..model.sentence_piece import SentencePiece
+from .export_format import ALIASES, FORMATS, chosen_format
 from .importing import say_source
-from .options import answer, json_option, say
+from .options import take_file, take_folder
+from .output import answer, json_option, say
+from .tokenizer_options import require_one_choice, tokenizer_options
 
 _PATH = click.Path(exists=True, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 _RUN_C_BYTES = 3
-"""The piece that run.c takes for byte 0."""
+"""The piece that run.c uses for byte 0."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the command line chose; None: not given."""
+    """The options of the command line; None: not given."""
 
     format: str
     type: str | None
@@ -43,15 +51,14 @@ class _Asked:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["huggingface", "gguf", "llama2c", "pt"]),
-    required=True,
-    help="What to write.",
+    type=click.Choice([*FORMATS, *ALIASES]),
+    help="What to write; hf is huggingface.  [default: by the name of the output: .gguf, .bin, .pt, or a directory]",
 )
 @click.option(
     "--type",
     "type_",
     type=click.Choice(["f32", "f16", "q8_0", "q4_0"]),
-    help="gguf: the matrices' numbers.  [default: f32]",
+    help="gguf: number format of the matrices.  [default: f32]",
 )
 @click.option("--version", type=click.IntRange(0, 2), help="llama2c: 0 for run.c, 2 (8 bits) for runq.c.  [default: 0]")
 @click.option(
@@ -59,16 +66,18 @@ class _Asked:
     type=click.IntRange(1, 1 << 16),
     help=f"llama2c 2: weights that share a scale.  [default: {GROUP_SIZE}]",
 )
-@click.option("--tokenizer", type=_FILE, help="Tokenizer to give the model, as for `llgen import`.")
+@tokenizer_options
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file or directory to write.")
 @json_option
 def command(
     model: Path,
-    format_: str,
+    format_: str | None,
     type_: str | None,
     version: int | None,
     group_size: int | None,
     tokenizer: Path | None,
+    no_tokenizer: bool,
+    space_prefix: bool | None,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -76,24 +85,27 @@ def command(
 
     MODEL is a model directory, or anything that `llgen import` reads.
     """
-    asked = _Asked(format_, type_, version, group_size, output)
+    asked = _Asked(chosen_format(format_, output), type_, version, group_size, output)
     _check(asked)
-    checkpoint = read_any(model, tokenizer)
+    require_other_place(model, output)
+    require_one_choice(tokenizer, no_tokenizer, space_prefix)
+    checkpoint = read_any(model, tokenizer, without_tokenizer=no_tokenizer, space_prefix=space_prefix)
     say_source(model)
-    files = _WRITERS[format_](checkpoint, asked)
+    (take_folder if asked.format == "huggingface" else take_file)(output)
+    files = _WRITERS[asked.format](checkpoint, asked)
     if as_json:
         answer(
             {
                 "model": str(output),
-                "format": format_,
+                "format": asked.format,
                 "files": [str(file) for file in files],
-                "parameters": checkpoint.config.parameter_count,
+                "parameters": parameter_count(checkpoint.config),
             }
         )
 
 
 def _check(asked: _Asked) -> None:
-    """Refuse options of another format, and an output that is there and something else."""
+    """Refuse options of another format, and an existing output that is not a file of this format."""
     if asked.type is not None and asked.format != "gguf":
         raise UsageError(f"--type is for --format gguf, not {asked.format}")
     if asked.version is not None and asked.format != "llama2c":
@@ -112,7 +124,7 @@ def _require_replaceable(path: Path, form: Form) -> None:
     found = detect(path)
     try:
         if found is form is Form.LLAMA2C:
-            read_header(path)  # which is what detect calls all that it does not know
+            read_header(path)  # because `detect` takes any unknown file for this form
     except LlgenError:
         found = Form.JSON
     if found is not form:
@@ -123,25 +135,31 @@ def _require_replaceable(path: Path, form: Form) -> None:
 
 
 def _huggingface(checkpoint: Checkpoint, asked: _Asked) -> Sequence[Path]:
-    names = write_directory(checkpoint, asked.output)
+    names = save_checkpoint(checkpoint, asked.output)
     say(f"wrote {asked.output}: {', '.join(names)}")
     say(f'next: transformers.AutoModelForCausalLM.from_pretrained("{asked.output}")')
     return [asked.output / name for name in names]
 
 
 def _gguf(checkpoint: Checkpoint, asked: _Asked) -> Sequence[Path]:
-    from ..formats.gguf_write import write_gguf  # here, for the gguf package is slow to import
+    from ..formats.gguf.write import BLOCK, write_gguf
 
     kind = asked.type or "f32"
     kept = write_gguf(checkpoint, asked.output, kind)
     _say_wrote(asked.output, f"GGUF, {kind.upper()}")
     if kept:
         count = f"{len(kept)} {'matrix' if len(kept) == 1 else 'matrices'}"
-        say(f"F16 instead of {kind.upper()}, whose blocks of 32 do not divide the rows: {count}, {kept[0]} first")
+        say(f"F16 instead of {kind.upper()}, whose blocks of 32 do not divide the rows: {count}, first {kept[0]}")
     if checkpoint.vocabulary is None:
-        say("no tokenizer: llama.cpp will take and give token ids alone")
+        say("no tokenizer: llama.cpp will read and print only token ids")
     else:
         say(f'next: llama-cli -m {asked.output} -p "Once upon a time"')
+        if isinstance(checkpoint.vocabulary, SentencePiece) and not checkpoint.vocabulary.byte_ids:
+            say("  this tokenizer has no byte pieces: llama.cpp may crash while it reads a text")
+    width = checkpoint.config.head_dim
+    if width % BLOCK:
+        say(f"  do not use a quantised K cache: its blocks of {BLOCK} do not divide heads of {width};")
+        say("  with flash attention off, llama.cpp then computes wrong results without a warning")
     return [asked.output]
 
 
@@ -149,6 +167,9 @@ def _llama2c(checkpoint: Checkpoint, asked: _Asked) -> Sequence[Path]:
     config, vocabulary, output = checkpoint.config, checkpoint.vocabulary, asked.output
     tokenizer = output.with_suffix(".tokenizer.bin")
     require_representable(config)  # before the first of two files is written
+    if isinstance(vocabulary, ByteLevel):
+        raise LlgenError("a tokenizer.bin cannot hold byte-level BPE", "export to huggingface or gguf")
+    assert vocabulary is None or isinstance(vocabulary, SentencePiece)
     if vocabulary is not None:
         write_tokenizer_bin(vocabulary, tokenizer)
     wanted = asked.group_size or GROUP_SIZE
@@ -157,14 +178,15 @@ def _llama2c(checkpoint: Checkpoint, asked: _Asked) -> Sequence[Path]:
     if header.group_size not in (None, wanted):
         say(f"groups of {header.group_size}: {wanted} does not divide dim {config.dim} and hidden {config.hidden_dim}")
     if (config.bos_id, config.eos_id) != (1, 2):
-        say(f"llama2.c's code takes BOS for 1 and EOS for 2; this model's are {config.bos_id} and {config.eos_id}")
+        own = " and ".join("none" if token is None else str(token) for token in (config.bos_id, config.eos_id))
+        say(f"llama2.c's code expects BOS 1 and EOS 2; this model's are {own}")
     if vocabulary is None:
         say("no tokenizer: run.c needs the tokenizer.bin that the model was trained with")
         return [output]
     _say_wrote(tokenizer, f"{len(vocabulary)} pieces")
     if vocabulary.byte_base != _RUN_C_BYTES:
-        say(f"run.c takes {_RUN_C_BYTES} to {_RUN_C_BYTES + 255} for bytes; in this tokenizer they are not,")
-        say("  so that it will misread letters which are no piece")
+        say(f"run.c uses pieces {_RUN_C_BYTES} to {_RUN_C_BYTES + 255} for bytes; this tokenizer uses other pieces,")
+        say("  so that run.c will misread letters that have no piece")
     program = {0: "run", 2: "runq"}.get(header.version)
     if program is not None:
         say(f'next: ./{program} {output} -z {tokenizer} -i "Once upon a time"')

@@ -8,34 +8,46 @@ from typing import Any
 
 import click
 
-from ..checkpoint import Checkpoint, listed_end_ids, save_checkpoint
-from ..config import ModelConfig
-from ..errors import UsageError
-from ..fold import FoldedModel, fold
-from ..formats.detect import Form, describe, detect, read_any, read_vocabulary
-from ..formats.sentencepiece_model import write_model
-from ..quantize import round_to_nearest
-from ..requantize import weight_errors
-from ..spec import lower
-from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
-from .tables import aligned
+from llgen.errors import UsageError
+from llgen.notices import gathered
 
-_PATH = click.Path(exists=True, path_type=Path)
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from ..formats.detect import Form, describe, detect, read_any, read_vocabulary
+from ..formats.hf.directory import save_checkpoint
+from ..formats.hf.folder import require_other_place, require_room
+from ..formats.hf.provenance import SOURCE, describe_source
+from ..formats.hf.rope import scaling_to_hf
+from ..formats.sentencepiece_model import write_model
+from ..model.architectures import parameter_count
+from ..model.checkpoint import Checkpoint
+from ..model.config import ModelConfig
+from ..model.sentence_piece import SentencePiece
+from ..model.spec import ModelSpec, lower
+from ..quantise.fold import FoldedModel, fold
+from ..quantise.quantize import round_to_nearest
+from ..quantise.requantize import requantised
+from .options import FilePath, field_option, need_torch, separator_option, take_file
+from .output import answer, json_option, say, spinner
+from .tables import aligned
+from .tokenizer_options import require_one_choice, tokenizer_options
+
+_PATH = FilePath(exists=True)
+_FILE = FilePath(exists=True, dir_okay=False)
 
 
 @click.command("import")
 @click.argument("source", type=_PATH)
-@click.option("--tokenizer", type=_FILE, help="tokenizer.model (SentencePiece) or tokenizer.bin (llama2.c).")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The model directory to write.")
-@click.option("--data", type=_PATH, help="Of quantised SOURCE: text to measure what q8 costs on, in perplexity.")
-@click.option("--documents", type=click.IntRange(min=1), default=100, show_default=True, help="Of that text.")
+@tokenizer_options
+@click.option("-o", "--output", type=FilePath(), required=True, help="The model directory to write.")
+@click.option("--data", type=_PATH, help="If SOURCE is quantised: text to measure the perplexity that q8 costs.")
+@click.option("--documents", type=click.IntRange(min=1), default=100, show_default=True, help="Documents of --data.")
 @field_option
 @separator_option
 @json_option
 def command(
     source: Path,
     tokenizer: Path | None,
+    no_tokenizer: bool,
+    space_prefix: bool | None,
     output: Path,
     data: Path | None,
     documents: int,
@@ -46,31 +58,40 @@ def command(
     """Make a model directory from SOURCE.
 
     SOURCE is a Hugging Face Llama directory, a GGUF file, a llama2.c checkpoint (.bin, v0 to v2) or its training
-    checkpoint (.pt); files are known by their content. A llama2.c tokenizer.bin alone becomes the tokenizer.model that
-    -o names. Weights that were quantised become float32; what our q8 will cost them is said.
+    checkpoint (.pt); files are recognised by their content. If SOURCE is a llama2.c tokenizer.bin, the command writes
+    it as the tokenizer.model that -o names. Quantised weights become float32; the command then prints the error that
+    llgen's q8 adds.
     """
     if detect(source) is Form.LLAMA2C_TOKENIZER:
-        _import_tokenizer(source, tokenizer, output, as_json)
+        _import_tokenizer(source, tokenizer, space_prefix, output, as_json)
         return
-    checkpoint = read_any(source, tokenizer)
+    require_one_choice(tokenizer, no_tokenizer, space_prefix)
+    require_other_place(source, output)
+    require_room(output)
+    with gathered() as notices:
+        checkpoint = read_any(source, tokenizer, without_tokenizer=no_tokenizer, space_prefix=space_prefix)
     again = describe(source).quantised
     if data is not None:
         _require_measurable(checkpoint, source, again)
-    save_checkpoint(checkpoint, output)
-    _report_model(checkpoint, source, output)
-    requantised = None
+    told = describe_source(source, detect(source).name.lower(), tokenizer)
+    names = save_checkpoint(checkpoint, output, {SOURCE: told})
+    _report_model(checkpoint, source, output, names)
+    again_facts = None
     if again:
-        folded = fold(lower(checkpoint), "q8")
-        requantised = _requantised(folded, source)
+        spec = lower(checkpoint)
+        again_facts = _say_requantised(spec, source)
         if data is not None:
-            requantised |= _cost(folded, data, field, separator, documents)
+            again_facts |= _cost(fold(spec, "q8"), data, field, separator, documents)
         else:
-            say("  --data TEXT says what that costs in perplexity")
+            say("  --data TEXT measures what that costs in perplexity")
     _say_next(checkpoint, output)
     if as_json:
         config = checkpoint.config
-        facts = {"model": str(output), "parameters": config.parameter_count, "config": asdict(config)}
-        answer(facts if requantised is None else facts | {"requantised": requantised})
+        shape = asdict(config)
+        if config.rope_scaling is not None:
+            shape["rope_scaling"] = scaling_to_hf(config.rope_scaling, config.max_seq_len)
+        facts = {"model": str(output), "parameters": parameter_count(config), "config": shape, "notices": notices}
+        answer(facts if again_facts is None else facts | {"requantised": again_facts})
 
 
 def _require_measurable(checkpoint: Checkpoint, source: Path, quantised: bool) -> None:
@@ -81,23 +102,22 @@ def _require_measurable(checkpoint: Checkpoint, source: Path, quantised: bool) -
     need_torch("--data")
 
 
-def _requantised(folded: FoldedModel, source: Path) -> dict[str, Any]:
-    """Say how far q8 moves weights that were quantised before, and return it for a program."""
-    model = round_to_nearest(folded)
-    errors = weight_errors(folded, model)
-    size = sum(matrix.stored_bits for matrix in model.matrices().values()) // 8
+def _say_requantised(spec: ModelSpec, source: Path) -> dict[str, Any]:
+    """Say how much q8 changes weights that were quantised before, and return the errors for a program."""
+    found = requantised(spec)
+    size = found.stored_bits // 8
     say(
-        "its weights were quantised before; llgen's q8, one scale a row, rounds them again:"
+        "its weights were quantised before; llgen's q8, with one scale per row, rounds them again:"
         f" {size:,} bytes, from a file of {source.stat().st_size:,}"
     )
-    rows = [[kind, error.name, f"{error.relative_rms:.2%}"] for kind, error in errors.items()]
+    rows = [[kind, error.name, f"{error.relative_rms:.2%}"] for kind, error in found.errors.items()]
     for line in aligned([["matrices", "worst", "RMS error of its weights"], *rows]):
         say(f"  {line}")
-    return {"scheme": "q8", "bytes": size, "weights": {kind: asdict(error) for kind, error in errors.items()}}
+    return {"scheme": "q8", "bytes": size, "weights": {kind: asdict(error) for kind, error in found.errors.items()}}
 
 
 def _cost(folded: FoldedModel, data: Path, field: str | None, separator: str | None, documents: int) -> dict[str, Any]:
-    """Say what that costs in perplexity, and return it for a program."""
+    """Say what q8 costs in perplexity, and return the numbers for a program."""
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.compare import Contender, compare
     from llgen.trainer.quantize.folded import FoldedLlama
@@ -117,7 +137,9 @@ def _cost(folded: FoldedModel, data: Path, field: str | None, separator: str | N
     return vars(cost)
 
 
-def _import_tokenizer(source: Path, tokenizer: Path | None, output: Path, as_json: bool) -> None:
+def _import_tokenizer(
+    source: Path, tokenizer: Path | None, space_prefix: bool | None, output: Path, as_json: bool
+) -> None:
     if tokenizer is not None:
         raise UsageError(f"'{source}' is a tokenizer, and --tokenizer names another", "give the checkpoint as SOURCE")
     if output.suffix != ".model" or output.is_dir():
@@ -125,7 +147,9 @@ def _import_tokenizer(source: Path, tokenizer: Path | None, output: Path, as_jso
             f"'{source}' is a tokenizer, so -o must name a .model file, not '{output}'",
             f"-o {source.stem}.model; or give the checkpoint as SOURCE and this as --tokenizer",
         )
-    vocabulary = read_vocabulary(source)
+    vocabulary = read_vocabulary(source, space_prefix)
+    assert isinstance(vocabulary, SentencePiece)  # a tokenizer.bin is nothing else
+    take_file(output)
     write_model(vocabulary, output)
     say(f"wrote {output}: {len(vocabulary)} pieces, rebuilt from {Form.LLAMA2C_TOKENIZER.value}")
     if as_json:
@@ -133,38 +157,31 @@ def _import_tokenizer(source: Path, tokenizer: Path | None, output: Path, as_jso
 
 
 def say_source(source: Path) -> None:
-    """Say what was read, and what reading did to it."""
+    """Say what was read, and whether it was dequantised."""
     form = describe(source)
     say(f"read {source}: {form.text}" + (", dequantised to float32" if form.quantised else ""))
 
 
-def _say_end_tokens(source: Path) -> None:
-    ids = listed_end_ids(source) if detect(source) is Form.HUGGING_FACE else []
-    if len(ids) > 1:
-        listed = ", ".join(map(str, ids))
-        say(f"config.json lists {len(ids)} end tokens ({listed}): generation stops at the first, {ids[0]}, alone")
-
-
-def _report_model(checkpoint: Checkpoint, source: Path, output: Path) -> None:
-    config, vocabulary = checkpoint.config, checkpoint.vocabulary
+def _report_model(checkpoint: Checkpoint, source: Path, output: Path, names: list[str]) -> None:
+    config = checkpoint.config
     say_source(source)
-    _say_end_tokens(source)
-    say(f"{_shape(config)}; {config.parameter_count:,} parameters")
-    say(f"wrote {output}: config.json, model.safetensors" + ("" if vocabulary is None else ", tokenizer.model"))
+    say(f"{_shape(config)}; {parameter_count(config):,} parameters")
+    say(f"wrote {output}: {', '.join(names)}")
 
 
 def _say_next(checkpoint: Checkpoint, output: Path) -> None:
     if checkpoint.vocabulary is None:
-        say("no tokenizer: the model takes and gives token ids alone")
-        say("  try: the same command with --tokenizer FILE, a tokenizer.model or tokenizer.bin")
-        say(f"next: llgen run {output} --tokens {checkpoint.config.bos_id}")
+        say("no tokenizer: input and output are only token ids")
+        say("  try: the same command with --tokenizer FILE, a tokenizer.model, tokenizer.json or tokenizer.bin")
+        say(f"next: llgen run {output} --tokens {checkpoint.config.start_id}")
     else:
         say(f'next: llgen run {output} "Once upon a time"')
 
 
 def _shape(config: ModelConfig) -> str:
+    scaled = "" if config.rope_scaling is None else f", RoPE scaled ({config.rope_scaling.kind})"
     return (
         f"dim {config.dim}, hidden {config.hidden_dim}, {config.n_layers} layers, {config.n_heads} heads, "
         f"{config.n_kv_heads} KV heads, vocabulary {config.vocab_size}, {config.max_seq_len} positions, "
-        f"{'tied' if config.tied else 'untied'} classifier"
+        f"{'tied' if config.tied else 'untied'} classifier{scaled}"
     )

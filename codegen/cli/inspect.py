@@ -1,4 +1,4 @@
-"""`llgen inspect`: print any box of the pipeline."""
+"""`llgen inspect`: print the result of any stage of the pipeline."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from typing import Any
 import click
 import numpy as np
 
-from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.pipeline import Generation, generate
-from llgen.codegen.quantized import read_model
-from llgen.codegen.spec import lower
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.shown import printable
 from llgen.targets.schema import load_target
 
-from .options import answer, context_option, json_option, kv_option, model_argument, scheme_option, target_option
+from ..formats.hf.directory import load_checkpoint
+from ..model.spec import lower
+from ..model.vocabulary import Vocabulary
+from ..quantise.quantized import read_model
+from ..render.pipeline import Generation, generate
+from .options import context_option, kv_option, model_argument, scheme_option, target_option
+from .output import answer, json_option
 
 _SPEC = "spec"
 _STAGES: dict[str, Callable[[Generation], Any]] = {
     "quant": lambda generation: generation.model,
     "plan": lambda generation: generation.memory,
     "kernels": lambda generation: generation.kernels,
-    "context": lambda generation: generation.context,
+    "words": lambda generation: generation.words,
 }
 
 
 @click.command(name="inspect")
 @model_argument
 @click.option(
-    "--stage", type=click.Choice([_SPEC, *_STAGES]), default=_SPEC, show_default=True, help="Which box to print."
+    "--stage", type=click.Choice([_SPEC, *_STAGES]), default=_SPEC, show_default=True, help="The stage to print."
 )
 @target_option
 @scheme_option
@@ -41,11 +43,12 @@ _STAGES: dict[str, Callable[[Generation], Any]] = {
 def command(
     model: Path, stage: str, target: str, scheme: str | None, kv: str | None, context: int | None, as_json: bool
 ) -> None:
-    """Print what one stage of the pipeline makes of MODEL; arrays by their shape and range."""
+    """Print the result of one stage of the pipeline for MODEL; arrays as shape and range."""
+    facts = load_target(target)
     if stage == _SPEC:
         described = _describe(lower(load_checkpoint(model), context))
     else:
-        described = _describe(_STAGES[stage](generate(read_model(model, scheme, kv, context), load_target(target))))
+        described = _describe(_STAGES[stage](generate(read_model(model, scheme, kv, context), facts)))
     if as_json:
         answer(described)
     else:
@@ -53,7 +56,7 @@ def command(
 
 
 def _describe(value: Any) -> Any:
-    """A box as plain lists and dictionaries."""
+    """A stage's result as plain lists and dictionaries."""
     if isinstance(value, np.ndarray):
         return {"shape": list(value.shape), "min": float(value.min()), "max": float(value.max())}
     if isinstance(value, Vocabulary):
@@ -71,7 +74,7 @@ def _describe(value: Any) -> Any:
 
 def _print(value: Any, indent: str) -> None:
     for key, item in value.items():
-        if isinstance(item, Mapping) and "shape" in item:
+        if isinstance(item, Mapping) and set(item) == {"shape", "min", "max"}:
             click.echo(f"{indent}{key:<16} {item['shape']}  {item['min']:.6g} to {item['max']:.6g}")
         elif isinstance(item, Mapping):
             click.echo(f"{indent}{key}")
@@ -82,4 +85,4 @@ def _print(value: Any, indent: str) -> None:
                 _print(entry, indent + "  ")
         else:
             text = str(item)
-            click.echo(f"{indent}{key:<16} {text if len(text) <= 160 else text[:157] + '...'}")
+            click.echo(printable(f"{indent}{key:<16} {text if len(text) <= 160 else text[:157] + '...'}"))

@@ -1,66 +1,45 @@
-"""The command group, and the one place where an error becomes a line on stderr and an exit code."""
+"""The command group, and the only place where an error becomes a message on standard error and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from typing import Any
+from typing import NoReturn
 
 import click
 
-from .. import __version__
-from ..errors import ExitCode, LlgenError
+from llgen.errors import ExitCode, LlgenError
 
-# Command name -> module of this package that holds `command`; imported when used, so that `llgen --help` is instant
-# and torch is imported by what needs it alone.
+from .. import __version__
+from .failure import INTERRUPTED, Failure, failure_of, wants_json
+from .group import LazyGroup, ReaderGone, silence_output
+
+# Command -> module of this package that defines `command`, and its text in `llgen --help` and completion.
 _COMMANDS = {
-    "train": "train",
-    "eval": "evaluate",
-    "data": "data",
-    "tokenizer": "tokenizer",
-    "quantize": "quantize",
-    "import": "importing",
-    "export": "export",
-    "inspect": "inspect",
-    "build": "build",
-    "run": "run",
-    "check": "check",
-    "bench": "bench",
-    "tune": "tune",
-    "targets": "targets",
-    "demo": "demo",
-    "doctor": "doctor",
+    "train": ("train", "train a model and its tokenizer on text, fine-tune one, distil one"),
+    "data": ("data", "tokenise text once for many runs; download TinyStories"),
+    "tokenizer": ("tokenizer", "train tokenizers, look at them, compare them by bytes per token and flash"),
+    "eval": ("evaluate", "nats per token and per byte, perplexity; what a scheme costs"),
+    "quantize": ("quantize", "4 to 8 bits per weight, by rounding, GPTQ or distillation"),
+    "import": ("importing", "make a model directory from another tool's files"),
+    "export": ("export", "write a model as another tool's files"),
+    "build": ("build", "generate C, compile it, state flash, RAM and stack"),
+    "run": ("run", "let the model write; only the text goes to standard output"),
+    "check": ("check", "prove the compiled C equal to Python; exit 4 and the first differing tensor when it is not"),
+    "bench": ("bench", "tokens per second compared with other engines, instructions per token in an emulator"),
+    "tune": ("tune", "measure the best block and tile sizes, and write a file for `--tuning`"),
+    "targets": ("targets", "list the targets, and whether their programs can run here"),
+    "inspect": ("inspect", "print any stage of the pipeline"),
+    "doctor": ("doctor", "show what is installed, what is missing, and the command that installs it"),
+    "demo": ("demo", "train a small model, build it, run it and check it"),
 }
 
 
-class _ReaderGone(Exception):
-    """Who read standard output has had enough. Click would make a failure of the plain BrokenPipeError."""
-
-
-class _LazyGroup(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            result = super().invoke(ctx)
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            return result
-        except BrokenPipeError as error:
-            raise _ReaderGone from error
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = _COMMANDS.get(cmd_name)
-        if module is None:
-            return None
-        command = import_module(f".{module}", __package__).command
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    lazy={name: (f"{__package__}.{module}", says) for name, (module, says) in _COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="llgen")
 def group() -> None:
     """Small Llama language models as C for one target, with the same bits everywhere."""
@@ -70,25 +49,25 @@ def main() -> None:
     """Entry point of the `llgen` command."""
     try:
         code = group.main(prog_name="llgen", standalone_mode=False)
-    except LlgenError as error:
-        if os.environ.get("LLGEN_DEBUG") == "1":
-            raise
-        print(f"llgen: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  try: {error.hint}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except ReaderGone:  # `llgen run … | head` is no failure
+        silence_output()
+        sys.exit(ExitCode.DONE)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        sys.exit(ExitCode.INTERRUPTED)
-    except _ReaderGone:  # `llgen run … | head` is no failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.DONE)
-    except OSError as error:
-        if os.environ.get("LLGEN_DEBUG") == "1":
+        _end(INTERRUPTED)
+    except (LlgenError, OSError, click.ClickException) as error:
+        if os.environ.get("LLGEN_DEBUG") == "1" and not isinstance(error, click.ClickException):
             raise
-        where = f" '{error.filename}'" if error.filename else ""
-        print(f"llgen: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(ExitCode.FAILED)
+        _end(failure_of(error))
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
+
+
+def _end(failure: Failure) -> NoReturn:
+    """Tell a person and, with --json, a program what happened. A person who pressed Ctrl-C knows it."""
+    if wants_json(sys.argv[1:]):
+        failure.answer()
+    if failure is not INTERRUPTED:
+        failure.show()
+    sys.exit(failure.exit_code)

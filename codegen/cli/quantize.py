@@ -1,4 +1,4 @@
-"""`llgen quantize`: a float32 model becomes one of integers, with what that costs and saves."""
+"""`llgen quantize`: round a float32 model to integers, and print the cost and the size."""
 
 from __future__ import annotations
 
@@ -9,47 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llgen.codegen.checkpoint import Checkpoint, load_checkpoint, require_room
-from llgen.codegen.errors import ExitCode, LlgenError, UsageError
-from llgen.codegen.quantize import CACHES, QuantModel, quantize
-from llgen.codegen.quantized import save_quantized
-from llgen.codegen.spec import lower
+from llgen.errors import ExitCode, LlgenError, UsageError
 from llgen.targets.schema import load_target
 from llgen.trainer.quantize.course import ITERATIONS, MOST_CALIBRATED, TEACHER_WEIGHT, Course
 
-from .options import (
-    answer,
-    field_option,
-    json_option,
-    model_argument,
-    need_torch,
-    say,
-    separator_option,
-    spinner,
-    target_option,
-)
-from .quantize_options import (
-    budget_of,
-    require_distilling,
-    require_fields,
-    require_sense,
-    require_texts,
-)
+from ..formats.hf.directory import load_checkpoint
+from ..formats.hf.folder import require_room
+from ..formats.hf.training_record import RECORD, pack_reading, read_reading
+from ..model.checkpoint import Checkpoint
+from ..model.spec import lower
+from ..quantise.quantize import CACHES, QuantModel, quantize
+from ..quantise.quantized import save_quantized
+from .options import FilePath, field_option, model_argument, need_torch, separator_option, take_folder, target_option
+from .output import answer, json_option, say, spinner
+from .quantize_options import budget_of, require_distilling, require_fields, require_sense, require_texts
 from .scheme_table import Row, as_json_rows, rows_of, table
 
 if TYPE_CHECKING:
     from llgen.trainer.data import Source
     from llgen.trainer.quantize.recipe import Recipe
 
-_PATH = click.Path(path_type=Path)
+_PATH = FilePath()
 _DOCUMENTS = {"gptq": MOST_CALIBRATED, "distill": 10_000}
 _WRITTEN = {"gptq": MOST_CALIBRATED, "distill": 2048}
-"""Texts that the model writes where none are given."""
+"""Number of texts that the model writes when no text is given."""
 
 
 @click.command("quantize")
 @model_argument
-@click.option("--scheme", type=click.Choice(["q8", "q4"]), required=True, help="Bits of a weight.")
+@click.option("--scheme", type=click.Choice(["q8", "q4"]), required=True, help="Number format.")
 @click.option("--kv", type=click.Choice(CACHES), help="Format of keys and values.  [default: q8]")
 @click.option(
     "--method",
@@ -61,28 +49,30 @@ _WRITTEN = {"gptq": MOST_CALIBRATED, "distill": 2048}
 @click.option(
     "--bits",
     metavar="auto|AVERAGE",
-    help="4, 5, 6 or 8 of each matrix, by what it suffers: for --flash, or on average.",
+    help="4, 5, 6 or 8 bits for each matrix, by its sensitivity: to fit --flash, or for this average.",
 )
 @click.option("--flash", help="With --bits auto: flash for weights, tables and code on --target. 200K, 1.5M, or bytes.")
-@click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: what the model writes itself]")
+@click.option("--calibrate", type=_PATH, help="Text to calibrate on.  [default: texts that the model writes]")
 @click.option(
-    "--documents", type=click.IntRange(min=1), help="Of that text.  [default: 512, the most for gptq; distill: 10,000]"
+    "--documents",
+    type=click.IntRange(min=1),
+    help="Documents of --calibrate.  [default: 512, the maximum for gptq; distill: 10,000]",
 )
 @click.option(
     "--written",
     type=click.IntRange(min=0),
-    help="Texts that the model writes itself, to learn from.  [default: 512, the most for gptq; distill: 2,048; "
-    "beside --calibrate: 0]",
+    help="Texts that the model writes for calibration.  [default: 512, the maximum for gptq; distill: 2,048; "
+    "with --calibrate: 0]",
 )
-@click.option("--iterations", type=click.IntRange(min=1), help=f"Of --method distill.  [default: {ITERATIONS:,}]")
+@click.option("--iterations", type=click.IntRange(min=1), help=f"For distill.  [default: {ITERATIONS:,}]")
 @click.option(
     "--teacher-weight",
     type=click.FloatRange(0.0, 1.0),
-    help="Of --method distill: how much the float32 model's opinion of the text counts; the rest is what the text says."
-    f"  [default: {TEACHER_WEIGHT}; of its own texts: 1]",
+    help="For distill: weight of the float32 model's predictions in the loss; the rest is the weight of the text."
+    f"  [default: {TEACHER_WEIGHT}; for texts that the model writes: 1]",
 )
-@click.option("--data", type=_PATH, help="Text to measure the cost on, another than --calibrate.  [default: none]")
-@click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Of that text.")
+@click.option("--data", type=_PATH, help="Text to measure the cost on, not that of --calibrate.  [default: none]")
+@click.option("--data-documents", type=click.IntRange(min=1), default=300, show_default=True, help="Documents of it.")
 @field_option
 @separator_option
 @click.option("-o", "--output", type=_PATH, required=True, help="The model directory to write.")
@@ -110,9 +100,9 @@ def command(
 ) -> int:
     """Quantise MODEL and write it as a model directory that build, run and check read.
 
-    Rounding to nearest needs no text and no PyTorch. GPTQ rounds so that what a matrix computes on the calibration's
-    text stays. Distilling begins there, and trains integers and scales towards what the float32 model says of that
-    text; it takes from minutes to hours, and the same command goes on where Ctrl-C ended it.
+    Rounding to nearest needs no text and no PyTorch. GPTQ rounds so that the outputs of each matrix on the calibration
+    text change little. Distillation begins with the result of GPTQ, and trains integers and scales to predict like the
+    float32 model; it takes minutes to hours. After Ctrl-C, the same command continues.
     """
     require_sense(scheme, method, bits, flash)
     require_texts(method, calibrate, documents, written)
@@ -128,8 +118,9 @@ def command(
     text = _text(checkpoint, "--calibrate", calibrate, field, separator)
     measured = _text(checkpoint, "--data", data, field, separator)
     require_room(output)
+    take_folder(output)
     if calibrate is not None and calibrate == data:
-        say("what it costs will be measured on the text it was calibrated on: another text would tell more")
+        say("the cost will be measured on the calibration text; a different text would measure it better")
     if method == "rtn":
         result = quantize(lower(checkpoint), scheme, kv)
     else:
@@ -149,7 +140,8 @@ def command(
         if isinstance(made, ExitCode):
             return made
         result = made
-    save_quantized(result, output)
+    record = read_reading(model)
+    save_quantized(result, output, {} if record is None else {RECORD: pack_reading(record)})
     if method == "distill":
         shutil.rmtree(_workspace(output), ignore_errors=True)
     if not as_json:
@@ -179,13 +171,13 @@ def _text(
     from llgen.trainer.evaluate import encode_documents
 
     source = Source(path, field, separator)
-    if next(encode_documents(source.documents(), checkpoint.vocabulary, 1), None) is None:
+    if next(encode_documents(source.documents(), checkpoint.vocabulary, checkpoint.config.lead, 1), None) is None:
         raise LlgenError(f"{option}: '{path}' holds no text", f"another text, or leave {option} out")
     return source
 
 
 def _workspace(output: Path) -> Path:
-    """Where an unfinished distillation is kept: beside the output, also where that is the folder at hand."""
+    """Folder of an unfinished distillation: beside the output folder, even if that is the current folder."""
     place = output.resolve()
     return place.with_name(f".{place.name}.unfinished")
 
@@ -204,7 +196,7 @@ def _calibrated(checkpoint: Checkpoint, output: Path, recipe: Recipe) -> QuantMo
             try:
                 return quantize_with_data(checkpoint, recipe, workspace, stop, progress)
             except Interrupted as stopped:
-                say(f"{stopped}; the same command goes on")
+                say(f"{stopped}; the same command continues")
                 return ExitCode.INTERRUPTED
 
 
@@ -215,21 +207,20 @@ def _as_json(output: Path, model: QuantModel, method: str, rows: Mapping[str, Ro
         "kv": model.kv,
         "method": method,
         "bits_a_weight": model.bits_a_weight,
-        "bits": {name: matrix.bits for name, matrix in model.matrices().items()},
+        "bits": {name: matrix.bits for name, matrix in model.matrices.items()},
         "schemes": as_json_rows(rows),
     }
 
 
 def _with_bits(model: QuantModel, bits: int) -> list[str]:
-    return [name for name, matrix in model.matrices().items() if matrix.bits == bits]
+    return [name for name, matrix in model.matrices.items() if matrix.bits == bits]
 
 
 def _tell_bits(output: Path, model: QuantModel, method: str) -> None:
-    say(
-        f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {model.bits_a_weight:.2f} bits a weight"
-    )
+    average = f"{model.bits_a_weight:.2f} bits per weight"
+    say(f"wrote {output}: scheme {model.scheme}, cache {model.kv}, by {method}, {average}")
     most, *others = sorted(model.bits_used, key=lambda bits: -len(_with_bits(model, bits)))
     for bits in sorted(others, reverse=True):
-        say(f"{bits} bits have {', '.join(_with_bits(model, bits))}")
+        say(f"{bits} bits: {', '.join(_with_bits(model, bits))}")
     if others:
-        say(f"{most} bits have the others")
+        say(f"{most} bits: all others")

@@ -1,4 +1,4 @@
-"""`llgen run`: let a model write, in the C it was compiled to."""
+"""`llgen run`: let a model write, with its compiled C."""
 
 from __future__ import annotations
 
@@ -9,31 +9,28 @@ from typing import BinaryIO
 
 import click
 
-from llgen.codegen.build import build_cached
-from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.extras import Extras
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.quantized import read_model
-from llgen.codegen.runner import run_story
-from llgen.codegen.tuning import read_values
+from llgen.errors import LlgenError, UsageError
 from llgen.targets.schema import load_target
 
+from ..build.folder import build_cached
+from ..plan.extras import Extras
+from ..plan.tuning import read_values
+from ..quantise.quantize import QuantModel
+from ..quantise.quantized import read_model
+from ..run.runner import run_story
 from .options import (
-    answer,
     bake_prompt_option,
     chosen_extras,
     context_option,
-    json_option,
     kv_option,
     model_argument,
     require_positions,
-    say,
     scheme_option,
     speculate_option,
-    spinner,
     target_option,
     tuning_option,
 )
+from .output import answer, json_option, say, spinner
 
 
 @click.command(name="run")
@@ -43,7 +40,7 @@ from .options import (
 @click.option("--tokens", help="Token ids, comma-separated, in place of a prompt; no start token is added.")
 @click.option("-t", "--temperature", type=float, default=0.8, show_default=True, help="0: always the likeliest token.")
 @click.option(
-    "-p", "--top-p", type=float, default=0.9, show_default=True, help="Keep the tokens that make up this share."
+    "-p", "--top-p", type=float, default=0.9, show_default=True, help="Keep the likeliest tokens up to this total."
 )
 @click.option(
     "-k",
@@ -51,12 +48,12 @@ from .options import (
     type=click.IntRange(0, 2**31 - 1),
     default=0,
     show_default=True,
-    help="Keep so many tokens; 0: all.",
+    help="Keep this number of likeliest tokens; 0: all.",
 )
 @click.option("-s", "--seed", type=click.IntRange(0, 2**64 - 1), help="The same seed gives the same text everywhere.")
-@click.option("-n", "--positions", type=click.IntRange(min=1), help="Stop at so many tokens, the prompt's included.")
-@click.option("--ignore-eos", is_flag=True, help="Go on after a start or end token.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing but text, not even speed and seed on standard error.")
+@click.option("-n", "--positions", type=click.IntRange(min=1), help="Maximum tokens, including the prompt's.")
+@click.option("--ignore-eos", is_flag=True, help="Continue after a start or end token.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only text, without speed and seed on standard error.")
 @target_option
 @scheme_option
 @kv_option
@@ -88,7 +85,7 @@ def command(
 ) -> None:
     """Continue PROMPT (`-`: standard input) with MODEL, building it first when needed.
 
-    Text goes to standard output, and nothing else does.
+    Only text goes to standard output.
     """
     if sum(given is not None for given in (prompt, prompt_file, tokens)) > 1:
         raise UsageError("PROMPT, --prompt-file and --tokens exclude each other", "give one of them")
@@ -126,6 +123,8 @@ def command(
     arguments += ["--ignore-eos"] if ignore_eos else []
     arguments += ["--tokens", tokens] if tokens is not None else []
     story = run_story(built.artifact, arguments, text, stream=not as_json)
+    # A program without an operating system reads its board's clock, which has another speed in an emulator.
+    speed = None if facts.firmware else round(story.tokens_per_second, 1)
     if as_json:
         answer(
             {
@@ -134,7 +133,7 @@ def command(
                 "text": story.text,
                 "drafted": story.drafted,
                 "accepted": story.accepted,
-                "tokens_per_second": round(story.tokens_per_second, 1),
+                "tokens_per_second": speed,
                 "seed": seed,
                 "target": facts.name,
                 "scheme": source.scheme,
@@ -144,11 +143,11 @@ def command(
     elif not quiet:
         count = len(story.tokens)
         ahead = f"; {story.accepted} of {story.drafted} tokens evaluated ahead were right" if drafts else ""
-        say(f"{count} tokens, {story.tokens_per_second:,.0f} a second, seed {seed}{ahead}")
+        say(f"{count} tokens, {'' if speed is None else f'{speed:,.0f} a second, '}seed {seed}{ahead}")
 
 
 def _decimal(value: float) -> str:
-    """A number as the program reads it: seven digits, at most ten of them behind the point."""
+    """A number as the program reads it: seven digits, at most ten digits after the point."""
     return f"{float(f'{min(value, 999999.0):.7g}'):.10f}".rstrip("0").rstrip(".")
 
 
@@ -157,7 +156,7 @@ def _prompt(prompt: str | None, prompt_file: BinaryIO | None) -> bytes | None:
         return prompt_file.read()
     if prompt == "-":
         return sys.stdin.buffer.read()
-    # surrogateescape: bytes of the command line that are no UTF-8 reach the tokenizer as they were
+    # surrogateescape: bytes of the command line that are not UTF-8 reach the tokenizer unchanged
     return None if prompt is None else prompt.encode("utf-8", errors="surrogateescape")
 
 
@@ -169,11 +168,11 @@ def _check_prompt(model: QuantModel, extras: Extras, text: bytes | None) -> None
         raise LlgenError("the prompt holds a zero byte, which ends a text in C", "remove it")
     if model.vocabulary is None:
         raise UsageError(f"'{model.name}' has no tokenizer, so it takes no prompt", "give --tokens IDS")
-    before = len(extras.tokens) or 1
+    before = len(extras.tokens) or len(model.config.lead)
     count = before + len(model.vocabulary.encode(text))
     if count > model.context:
-        counted = "the start token" if before == 1 else f"{before} baked ones"
+        baked = f", including {before} baked tokens" if extras.tokens else ", including the start token"
         raise LlgenError(
-            f"the prompt has {count} tokens, {counted} among them; the context has {model.context} positions",
+            f"the prompt has {count} tokens{baked if before else ''}; the context has {model.context} positions",
             "shorten it" + ("" if model.context == model.config.max_seq_len else ", or build for a longer --context"),
         )

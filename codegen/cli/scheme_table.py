@@ -1,4 +1,4 @@
-"""The end of `llgen quantize`: what each scheme takes and costs, side by side."""
+"""The table at the end of `llgen quantize`: size and cost of each scheme."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.estimate import Estimate, estimate
-from llgen.codegen.quantize import QuantModel, quantize
-from llgen.codegen.spec import lower
 from llgen.targets.schema import Target
 
-from .options import spinner
+from ..model.checkpoint import Checkpoint
+from ..model.spec import lower
+from ..pack.estimate import Estimate, estimate
+from ..quantise.quantize import QuantModel, quantize
+from .output import spinner
 from .tables import aligned
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """What one scheme takes and costs."""
+    """Size and cost of one scheme."""
 
     method: str
     model: QuantModel
@@ -33,7 +33,7 @@ class Row:
 def rows_of(
     checkpoint: Checkpoint, result: QuantModel, method: str, target: Target, data: Source | None, documents: int
 ) -> dict[str, Row]:
-    """By scheme: the result, and what there would be instead; measured on up to so many documents of `data`.
+    """By scheme: the result and the alternatives, measured on at most `documents` documents of `data`.
 
     Raises LlgenError when it holds no text.
     """
@@ -87,14 +87,14 @@ def as_json_rows(rows: Mapping[str, Row]) -> dict[str, Any]:
 
 
 def table(rows: Mapping[str, Row], target: Target) -> list[str]:
-    """Lines for a person; the last says what the columns are."""
+    """Lines for a person; the last line explains the columns."""
     head = ["scheme", "method", "bits", "flash", "RAM"]
     costs = [row.cost for row in rows.values() if row.cost is not None]
     if costs:
         head += ["nats", "perplexity", "KL", "same likeliest"]
-    told = f"flash and RAM in bytes on {target.name}, code allowed for"
+    told = f"flash and RAM in bytes on {target.name}, with an estimate for code"
     if costs:
-        told += f"; nats a token and KL over {costs[0].documents:,} documents, {costs[0].tokens:,} tokens"
+        told += f"; nats per token and KL over {costs[0].documents:,} documents, {costs[0].tokens:,} tokens"
     return [*aligned([head, *(_words(name, row) for name, row in rows.items())]), told]
 
 

@@ -1,4 +1,7 @@
-"""Small tables for a person."""
+"""Small tables for a person, as lines that stay whole.
+
+Not `rich.table`: it folds cells to the width of the terminal, and to 80 columns where there is none, such as in a log.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of words [rows][columns], the first column to the left, the others to the right."""
+    """Lay words [rows][columns] out as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -1,13 +1,13 @@
-"""`llgen targets`: what C can be made for, and what of it can run here."""
+"""`llgen targets`: the targets, and which of their programs can run here."""
 
 from __future__ import annotations
 
 import click
 
-from llgen.codegen.runner import missing_emulator
 from llgen.targets.schema import Target, load_target, target_names
 
-from .options import answer, json_option
+from ..run.emulator import missing_emulator
+from .output import answer, json_option
 
 
 @click.command(name="targets")

@@ -1,4 +1,4 @@
-"""`llgen tokenizer`: train one, look at one, and see what a larger vocabulary saves and costs."""
+"""`llgen tokenizer`: train a tokenizer, look at one, and compare what vocabularies save and cost."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from llgen.codegen.errors import LlgenError, UsageError
-from llgen.codegen.tokenizer_tables import tabulate
-from llgen.codegen.vocabulary import Kind, Vocabulary
+from llgen.errors import LlgenError, UsageError
+from llgen.shown import shown
 
-from .options import answer, field_option, json_option, need_torch, say, separator_option, spinner
+from ..formats.detect import read_vocabulary
+from ..model.vocabulary import Kind, Vocabulary
+from ..pack.tabulate import tabulate
+from .group import CommandGroup
+from .options import FilePath, field_option, need_torch, separator_option, take_file
+from .output import answer, json_option, say, spinner
 
-_PATH = click.Path(path_type=Path)
+_PATH = FilePath()
 _HELD_OUT_EVERY = 10
 _Q8_SCALE_BYTES = 2
-"""Of a row in scheme q8."""
+"""Bytes of a row's scale in scheme q8."""
 
 
-@click.group("tokenizer")
+@click.group("tokenizer", cls=CommandGroup)
 def command() -> None:
     """Tokenizers: SentencePiece BPE with byte fallback, of the kind that Llama models use."""
 
@@ -43,6 +47,7 @@ def train(source: Path, output: Path, vocab_size: int, field: str | None, separa
         raise UsageError(f"'{output}' is a folder", f"-o {output / 'tokenizer.model'}")
     with spinner("training a tokenizer"):
         vocabulary = train_tokenizer(Source(source, field, separator).sample(SAMPLE_CHARACTERS), vocab_size)
+    take_file(output)
     write_tokenizer(vocabulary, output)
     say(f"wrote {output}: {len(vocabulary)} pieces, {tabulate(vocabulary).size:,} bytes of flash")
 
@@ -53,7 +58,7 @@ def train(source: Path, output: Path, vocab_size: int, field: str | None, separa
 @json_option
 def show(tokenizer: Path, text: str | None, as_json: bool) -> None:
     """List the pieces of TOKENIZER, or show how it divides TEXT."""
-    vocabulary = Vocabulary.from_file(tokenizer)
+    vocabulary = read_vocabulary(tokenizer)
     ids = list(range(len(vocabulary))) if text is None else vocabulary.encode(text)
     pieces = [vocabulary.pieces[token] for token in ids]
     if as_json:
@@ -65,17 +70,17 @@ def show(tokenizer: Path, text: str | None, as_json: bool) -> None:
         return
     for token, piece in zip(ids, pieces, strict=True):
         kind = "" if piece.kind is Kind.NORMAL else f"  {piece.kind.name.lower()}"
-        click.echo(f"{token:>6}  {piece.text}{kind}")
+        click.echo(f"{token:>6}  {shown(piece.text)}{kind}")
     if text is not None:
         spelled = len(text.encode())
-        say(f"{len(ids)} tokens for {spelled} bytes: {spelled / max(len(ids), 1):.3f} a token")
+        say(f"{len(ids)} tokens for {spelled} bytes: {spelled / max(len(ids), 1):.3f} per token")
 
 
 @command.command()
 @click.argument("source", type=_PATH)
-@click.option("--sizes", default="512,1024,2048,4096", show_default=True, help="Vocabularies to train.")
-@click.option("--tokenizer", "given", type=_PATH, multiple=True, help="One that exists, to compare; may be repeated.")
-@click.option("--dim", type=click.IntRange(min=1), default=64, show_default=True, help="Width of the model to come.")
+@click.option("--sizes", default="512,1024,2048,4096", show_default=True, help="Vocabulary sizes to train.")
+@click.option("--tokenizer", "given", type=_PATH, multiple=True, help="An existing one to compare; may be repeated.")
+@click.option("--dim", type=click.IntRange(min=1), default=64, show_default=True, help="Width of the planned model.")
 @field_option
 @separator_option
 @json_option
@@ -88,9 +93,9 @@ def compare(
     separator: str | None,
     as_json: bool,
 ) -> None:
-    """Compare vocabularies by bytes a token, on text they were not trained on, and by the flash they take.
+    """Compare vocabularies by bytes per token, on text that they were not trained on, and by the flash that they take.
 
-    More bytes a token are fewer steps a text, and more text in the same context; every piece costs a row of the
+    With more bytes per token, a text needs fewer steps, and more text fits the context. Each piece costs a row of the
     embedding.
     """
     need_torch()
@@ -98,7 +103,7 @@ def compare(
     from llgen.trainer.tokenizer import SAMPLE_CHARACTERS
 
     wanted = _numbers(sizes)
-    vocabularies = {str(path): Vocabulary.from_file(path) for path in given}
+    vocabularies = {str(path): read_vocabulary(path) for path in given}
     with spinner("reading") as progress:
         documents = list(Source(source, field, separator).sample(SAMPLE_CHARACTERS))
         if len(documents) < _HELD_OUT_EVERY:
@@ -114,8 +119,8 @@ def compare(
     if as_json:
         answer({"dim": dim, "documents": len(documents), "tokenizers": rows})
         return
-    table = Table("tokenizer", "pieces", "bytes a token", "tables", "flash, f32", "flash, q8")
-    table.caption = f"flash: the tables and the embedding, a row of {dim} a piece"
+    table = Table("tokenizer", "pieces", "bytes per token", "tables", "flash, f32", "flash, q8")
+    table.caption = f"flash: the tables and the embedding, a row of {dim} for each piece"
     table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.justify = "right"
@@ -135,14 +140,14 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise UsageError(f"--sizes is '{text}'", "whole numbers with commas between: 512,1024") from error
+        raise UsageError(f"--sizes is '{text}'", "integers separated by commas: 512,1024") from error
 
 
 def _trained(texts: list[str], sizes: list[int], progress: Callable[[str], None]) -> dict[str, Vocabulary]:
-    """A vocabulary of each size that the texts yield; those that they do not are named."""
+    """Train a vocabulary of each size; leave out, with a message, a size for which there is too little text."""
     from llgen.trainer.tokenizer import train_tokenizer
 
-    found = {}
+    found: dict[str, Vocabulary] = {}
     for size in sizes:
         progress(f"training a tokenizer of {size:,} pieces")
         try:
@@ -164,7 +169,7 @@ class _Row(TypedDict):
 
 
 def _measure(name: str, vocabulary: Vocabulary, texts: list[str], dim: int) -> _Row:
-    tokens = sum(len(ids) for ids in vocabulary.processor.encode(texts))
+    tokens = sum(len(ids) for ids in vocabulary.encode_all(texts))
     spelled = sum(len(text.encode()) for text in texts)
     return {
         "tokenizer": name,

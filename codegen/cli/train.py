@@ -1,7 +1,8 @@
-"""`llgen train`: text, the user's or made up, becomes a model directory."""
+"""`llgen train`: train a model on the user's or generated text, and write a model directory."""
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -10,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llgen.codegen.errors import ExitCode, UsageError
+from llgen.errors import ExitCode, UsageError
 
-from .options import answer, field_option, json_option, kib, need_torch, say, separator_option
+from .completion import complete_preset, complete_setting, complete_target
+from .options import FilePath, field_option, need_torch, separator_option
+from .output import answer, json_option, kib, say
 
 if TYPE_CHECKING:  # training alone imports torch
     from llgen.trainer.config import TrainConfig
+    from llgen.trainer.judgement import Kept
     from llgen.trainer.train import TrainResult
 
 _DEFAULT_PRESET = "stories-260k"
-_FOLDER = click.Path(path_type=Path)
+_FOLDER = FilePath()
+_NAME = FilePath(path_type=str)
+"""A path that the run's configuration stores as it was given."""
 
-# Options that are short for a setting.
+# Options that are a short form of a setting.
 _SETTINGS = {
     "data": ("data", "source"),
     "field": ("data", "field"),
@@ -38,23 +44,48 @@ _SETTINGS = {
 
 @click.command(name="train")
 @click.argument("config", required=False, type=_FOLDER)
-@click.option("-o", "--output", type=_FOLDER, help="Folder of the run.  [required, but for --dry-run]")
-@click.option("--preset", help=f"Settings to build on, by the size of the model.  [default: {_DEFAULT_PRESET}]")
-@click.option("--data", help="Text, JSONL, a folder of them, gzip or zstd.  [default: stories made up by llgen]")
+@click.option("-o", "--output", type=_FOLDER, help="Folder of the run.  [required, except with --dry-run]")
+@click.option(
+    "--preset",
+    shell_complete=complete_preset,
+    help=f"Settings to start from, named by the size of the model.  [default: {_DEFAULT_PRESET}]",
+)
+@click.option(
+    "--data",
+    type=_NAME,
+    help="Text or JSON lines, also as gzip or zstd, or a folder of them.  [default: stories that llgen generates]",
+)
 @field_option
 @separator_option
-@click.option("--tokenizer", help="A tokenizer.model.  [default: MODEL's, or one trained on the data]")
+@click.option(
+    "--tokenizer",
+    type=_NAME,
+    help="A tokenizer.model, tokenizer.json or tokenizer.bin.  [default: MODEL's, or train one on the data]",
+)
 @click.option("--iterations", type=click.IntRange(min=1), help="Steps of the optimiser.")
-@click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Time to train, instead.")
-@click.option("--from", "start", metavar="MODEL", help="A model directory to fine-tune.")
+@click.option("--minutes", type=click.FloatRange(min=0.0, min_open=True), help="Time to train; replaces --iterations.")
+@click.option("--from", "start", metavar="MODEL", type=_NAME, help="A model directory to fine-tune.")
 @click.option("--lora", type=click.IntRange(min=1), metavar="RANK", help="Fine-tune adapters, merged at the end.")
-@click.option("--teacher", metavar="MODEL", help="A model directory to distil from.")
+@click.option("--teacher", metavar="MODEL", type=_NAME, help="A model directory to distil from.")
 @click.option("--shard", is_flag=True, help="Under torchrun: divide the model among processes (FSDP).")
-@click.option("--seed", type=click.IntRange(min=0), help="Of weights and batches.  [default: 1]")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of weights and batches.  [default: 1]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_setting,
+    help="Any other setting; may be repeated.",
+)
 @click.option("--stop-after", type=click.IntRange(min=1), metavar="N", help="End this call after N iterations.")
-@click.option("--dry-run", is_flag=True, help="Say what it would take, and do nothing.")
-@click.option("--target", default="cortex_m7", show_default=True, help="With --dry-run: where the model is to live.")
+@click.option("--dry-run", is_flag=True, help="Print the memory and flash that it would take, and do not train.")
+@click.option(
+    "--target",
+    default="cortex_m7",
+    show_default=True,
+    shell_complete=complete_target,
+    help="With --dry-run: the target of the model.",
+)
 @json_option
 def command(
     config: Path | None,
@@ -68,10 +99,10 @@ def command(
     as_json: bool,
     **shortcuts: object,
 ) -> int:
-    """Train a model, as CONFIG, a TOML file, says, and write it to RUN/model.
+    """Train a model as the TOML file CONFIG says, and write it to RUN/model.
 
-    The same command goes on where Ctrl-C, or anything else, ended it, to the same losses. Several machines: the same
-    command under torchrun. doc/training.md lists the settings.
+    After Ctrl-C or any other interruption, the same command continues, with the same losses. For several machines, run
+    the same command under torchrun. doc/training.md lists the settings.
     """
     need_torch()
     asked = _configuration(config, preset, settings, shortcuts, shard)
@@ -92,7 +123,7 @@ def _configuration(
     layers: list[dict[str, Any]] = []
     file = {} if path is None else read_config_file(path)
     named = file.pop("preset", None if file or shortcuts["start"] else _DEFAULT_PRESET)
-    preset = preset or named
+    preset = named if preset is None else preset
     if preset is not None:
         layers.append(read_preset(preset))
     layers.append(file)
@@ -110,14 +141,21 @@ def _configuration(
 
 def _train(run: Path, asked: TrainConfig, stop_after: int | None, as_json: bool) -> int:
     from llgen.trainer.export import export_run
+    from llgen.trainer.judgement import WorseThanChance
     from llgen.trainer.processes import leads
     from llgen.trainer.progress import ConsoleReporter
     from llgen.trainer.run import train
 
-    result = train(run, asked, ConsoleReporter(), stop_after=stop_after)
+    model = run / "model"
+    try:
+        result = train(run, asked, ConsoleReporter(), stop_after=stop_after)
+    except WorseThanChance as error:
+        if leads() and error.useful:
+            export_run(run, model)
+            say(f"wrote {model}: {_weights_of(error.kept)}")
+        raise
     if not leads():
         return 0
-    model = run / "model"
     if not result.interrupted:
         export_run(run, model)
     if as_json:
@@ -127,12 +165,14 @@ def _train(run: Path, asked: TrainConfig, stop_after: int | None, as_json: bool)
 
 
 def _as_json(result: TrainResult, run: Path, model: Path) -> dict[str, object]:
-    known = result.best_loss != float("inf")
+    kept = result.kept
     return {
         "run": str(run),
         "model": None if result.interrupted else str(model),
         "iterations": result.iteration,
-        "held_out_loss": result.best_loss if known else None,
+        "held_out_loss": kept.loss if math.isfinite(kept.loss) else None,
+        "kept_iteration": kept.iteration if math.isfinite(kept.loss) else None,
+        "last_held_out_loss": result.held_out_loss if math.isfinite(result.held_out_loss) else None,
         "seconds": round(result.seconds, 3),
         "tokens_per_second": round(result.tokens_per_second, 1),
         "interrupted": result.interrupted,
@@ -141,33 +181,41 @@ def _as_json(result: TrainResult, run: Path, model: Path) -> dict[str, object]:
 
 def _tell(result: TrainResult, run: Path, model: Path) -> None:
     if result.interrupted:
-        say(f"stopped after iteration {result.iteration:,}; go on with the same command:")
+        say(f"stopped after iteration {result.iteration:,}; continue with the same command:")
         say("  " + shlex.join(["llgen", *sys.argv[1:]]))
         if "TORCHELASTIC_RUN_ID" in os.environ:
-            say("by torchrun, with as many processes, as before")
+            say("under torchrun, with the same number of processes")
         return
+    from llgen.trainer.judgement import has_risen
+
+    kept = result.kept
     say(
-        f"held-out loss {result.best_loss:.3f} nats/token after {result.iteration:,} iterations"
+        f"held-out loss {kept.loss:.3f} nats/token after {kept.iteration:,} iterations"
         f" ({result.seconds:.0f} s, {result.tokens_per_second:,.0f} tokens/s)"
     )
-    say(f"wrote {model}")
+    if has_risen(result.held_out_loss, kept):
+        say(f"after {result.iteration:,} it is {result.held_out_loss:.3f}: the model begins to learn its text by heart")
+    say(f"wrote {model}" + ("" if kept.iteration == result.iteration else f": {_weights_of(kept)}"))
     say(f"next: llgen build {shlex.quote(str(model))} -o out")
 
 
+def _weights_of(kept: Kept) -> str:
+    return f"the weights of iteration {kept.iteration:,}, held-out loss {kept.loss:.3f} nats/token"
+
+
 def _dry_run(asked: TrainConfig, target: str, as_json: bool) -> int:
-    from llgen.codegen.estimate import blank_model
-    from llgen.codegen.estimate import estimate as estimate_target
-    from llgen.codegen.fold import SCHEMES
-    from llgen.codegen.vocabulary import Vocabulary
     from llgen.targets.schema import load_target
     from llgen.trainer.estimate import estimate
-    from llgen.trainer.prepare import given_tokenizer
+    from llgen.trainer.prepare import given_vocabulary
     from llgen.trainer.start import with_shape_of_start
+
+    from ..pack.estimate import blank_model
+    from ..pack.estimate import estimate as estimate_target
+    from ..quantise.fold import SCHEMES
 
     asked = with_shape_of_start(asked)
     facts, need = load_target(target), estimate(asked)
-    tokenizer = given_tokenizer(asked)
-    vocabulary = None if tokenizer is None else Vocabulary.from_file(tokenizer)
+    vocabulary = given_vocabulary(asked)
     shape = asked.model.resolved()
     sizes = {scheme: estimate_target(blank_model(shape, scheme, vocabulary), facts) for scheme in SCHEMES}
     if as_json:

@@ -1,47 +1,44 @@
-"""`llgen tune`: measure sizes of blocks and tiles, and write those that are faster where a build can read them."""
+"""`llgen tune`: measure sizes of blocks and tiles, and write the fastest to a file for `llgen build --tuning`."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from llgen.codegen.bench.engine import Work
-from llgen.codegen.bench.generated import max_threads
-from llgen.codegen.bench.subject import Subject, subject_of_directory
-from llgen.codegen.blocking import positions_of_block
-from llgen.codegen.errors import ExitCode, LlgenError, UsageError
-from llgen.codegen.fold import SCHEMES
-from llgen.codegen.kernels import select
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.toolchain import Artifact
-from llgen.codegen.tune.document import changes, document, trial_words
-from llgen.codegen.tune.tuner import By, Outcome, Request, tune
-from llgen.codegen.tuning import load_tuning
+from llgen.errors import ExitCode, LlgenError, UsageError
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import Target, keeps_time, load_target
+from llgen.whole import replacing
 
+from ..bench.engine import Work
+from ..bench.generated import max_threads
+from ..bench.subject import Subject, subject_of_directory
+from ..compile.toolchain import Artifact
+from ..plan.blocking import positions_of_block
+from ..plan.tuning import load_tuning
+from ..quantise.fold import SCHEMES
+from ..quantise.quantize import QuantModel
+from ..tune.document import changes, document, trial_words
+from ..tune.tuner import By, Outcome, Request, tune
 from .options import (
-    answer,
+    FilePath,
     context_option,
-    json_option,
     kv_option,
     model_argument,
     prefill_option,
     prompt_tokens,
     require_positions,
-    say,
-    spinner,
+    take_file,
     target_option,
 )
+from .output import answer, json_option, say, spinner
 
 
 @click.command(name="tune")
 @model_argument
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL-TARGET-SCHEME.toml]"
-)
+@click.option("-o", "--output", type=FilePath(), help="File to write.  [default: MODEL-TARGET-SCHEME.toml]")
 @target_option
 @click.option("--scheme", type=click.Choice(SCHEMES), help="Number format.  [default: the model's]")
 @kv_option
@@ -51,11 +48,11 @@ from .options import (
     type=click.Choice(("time", "instructions")),
     help="What is measured.  [default: time here, instructions where the target is emulated]",
 )
-@click.option("--positions", type=click.IntRange(min=1), help="To decode, from 0 on.  [default: as in `bench`]")
+@click.option("--positions", type=click.IntRange(min=1), help="Positions to decode.  [default: as in `bench`]")
 @prefill_option
-@click.option("--rounds", type=click.IntRange(min=3), default=7, show_default=True, help="Of time.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Tune for so many.")
-@click.option("--seconds", type=click.FloatRange(min=0), help="Try nothing new after so long.")
+@click.option("--rounds", type=click.IntRange(min=3), default=7, show_default=True, help="Rounds of --by time.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads to tune for.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Start no new trial after this time.")
 @json_option
 def command(
     model: Path,
@@ -72,10 +69,10 @@ def command(
     seconds: float | None,
     as_json: bool,
 ) -> int:
-    """Find block and tile sizes for models of MODEL's shape on a target, in time or in instructions a token.
+    """Find block and tile sizes for models of MODEL's shape on a target, by time or by instructions per token.
 
-    The file is for `llgen build --tuning`. What is not faster by more than noise stays as it is, and no bit of the
-    result changes. After Ctrl-C, or when --seconds are over, the same command goes on.
+    The file is for `llgen build --tuning`. A size changes only if it is faster by more than noise, and no bit of the
+    result changes. After Ctrl-C, or after --seconds, the same command continues.
     """
     facts = load_target(target)
     by = by or ("time" if keeps_time(facts) else "instructions")
@@ -85,6 +82,7 @@ def command(
     require_positions("--prefill", prefill, subject.context)
     path = output or Path(f"{subject.name}-{facts.name}-{scheme or subject.schemes[0]}.toml")
     _require_ours(path)
+    take_file(path)
     with spinner("loading") as progress:
         source = subject.model(scheme or subject.schemes[0])
         works = _works(subject, source, facts, by, positions, prefill)
@@ -92,7 +90,7 @@ def command(
         try:
             outcome = tune(request, path.with_name(f".{path.name}.journal"), progress, lambda t: say(trial_words(t)))
         except KeyboardInterrupt:
-            say("stopped; the same command goes on")
+            say("stopped; the same command continues")
             raise
     _write(path, document(request, outcome))
     if as_json:
@@ -103,27 +101,27 @@ def command(
 
 def _require_sense(target: Target, by: By, threads: int) -> None:
     if by == "time" and not keeps_time(target):
-        raise UsageError(f"time on '{target.name}' would be that of its emulator", "--by instructions")
+        raise UsageError(f"the time on '{target.name}' would be the emulator's", "--by instructions")
     if by == "instructions" and threads > 1:
-        raise UsageError("--threads is for --by time: instructions are counted of all threads together")
+        raise UsageError("--threads is for --by time: an instruction count is the sum over all threads")
     most = max_threads(Artifact(Path(), target))
     if threads > most:
-        raise UsageError(f"--threads {threads}: programs for '{target.name}' take at most {most}")
+        raise UsageError(f"--threads {threads}: programs for '{target.name}' can use at most {most}")
 
 
 def _require_ours(path: Path) -> None:
-    """Raise LlgenError for a file that is there and no tuning."""
+    """Raise LlgenError for an existing file that is not a tuning."""
     if path.exists():
         try:
             load_tuning(path)
         except LlgenError as error:
-            raise LlgenError(f"'{path}' is there, and is no tuning", "choose another file with -o") from error
+            raise LlgenError(f"'{path}' exists and is not a tuning", "choose another file with -o") from error
 
 
 def _works(
     subject: Subject, model: QuantModel, target: Target, by: By, positions: int | None, prefill: int | None
 ) -> tuple[Work, ...]:
-    """Decoding; and prefill, where that is other code than decoding is."""
+    """The work to measure: decoding; and prefill, when the generated code evaluates blocks of positions."""
     decode = Work("decode", positions or subject.usual_positions(timed=by == "time"))
     asked = prompt_tokens(prefill, subject.context)
     blocks = positions_of_block(model, select(target.isa), target) > 1
@@ -132,10 +130,8 @@ def _works(
 
 
 def _write(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-        stream.write(text)
-    Path(stream.name).chmod(0o644)
-    Path(stream.name).replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _as_json(request: Request, outcome: Outcome, path: Path) -> dict[str, object]:
@@ -159,11 +155,11 @@ def _as_json(request: Request, outcome: Outcome, path: Path) -> dict[str, object
 
 def _tell(outcome: Outcome, path: Path) -> None:
     if outcome.values == outcome.usual:
-        say("nothing was faster than the usual sizes by more than noise")
+        say("no sizes were faster than the default sizes by more than noise")
     for name, (before, after) in changes(outcome.usual, outcome.values).items():
-        say(f"{name}: {after}, usually {before}")
+        say(f"{name}: {after}, default {before}")
     ratios = ", ".join(f"{kind} {ratio:.3f}" for kind, ratio in outcome.ratios.items())
-    say(f"speed over that of the usual sizes: {ratios}; digest {outcome.digest} as before")
+    say(f"speed divided by the speed with the default sizes: {ratios}; digest {outcome.digest} is unchanged")
     if not outcome.complete:
-        say("the time ran out; the same command goes on")
+        say("the time limit ended the search; the same command continues")
     say(f"wrote {path}")

@@ -1,1 +1,1 @@
-"""Readers and writers of other tools' model files; each converts to or from a Checkpoint."""
+"""Readers and writers of the files that other tools write and read."""

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ..checkpoint import Checkpoint, load_checkpoint
-from ..errors import LlgenError
-from ..vocabulary import Vocabulary
-from .adopt import adopt_tokens
-from .llama2c import read_header, read_llama2c
-from .llama2c_tokenizer import looks_like_tokenizer_bin, read_tokenizer_bin
+from llgen.errors import LlgenError, UsageError
+from llgen.lfs import refuse_pointer
+from llgen.paths import Pathlike
+
+from ..model.checkpoint import Checkpoint
+from ..model.sentence_piece import SentencePiece
+from ..model.text_tokens import Claim
+from ..model.vocabulary import Vocabulary
+from .hf.added_tokens import MOST_ROWS, listed_tokens, with_added
+from .hf.directory import load_checkpoint
+from .hf.tokenizer_json_read import claim_of_json, is_tokenizer_json, read_tokenizer_json
+from .hf.weights import read_json
+from .llama2c.read import read_header, read_llama2c
+from .llama2c.tokenizer import looks_like_tokenizer_bin, read_tokenizer_bin
 from .sentencepiece_model import looks_like_model
 
 _HEAD_BYTES = 64
 
 
 class Form(Enum):
-    """What a path holds; the values are for messages."""
+    """The form of a file or directory; messages print the values."""
 
     HUGGING_FACE = "a Hugging Face directory"
     LLAMA2C = "a llama2.c checkpoint"
@@ -34,11 +43,11 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Description:
-    """What a summary says of a source."""
+    """How a summary describes a source."""
 
     text: str
     quantised: bool
-    """The source stores rounded weights: quantising what was read of it rounds for a second time."""
+    """Whether the source stores rounded weights, so that quantising rounds them a second time."""
 
 
 _REFUSED = {
@@ -51,9 +60,9 @@ _REFUSED = {
 
 
 def detect(path: Path) -> Form:
-    """Tell what a directory or file holds, from its first bytes; what is nothing else may be a llama2.c checkpoint.
+    """Recognise a directory or file by its first bytes. What matches no other form may be a llama2.c checkpoint.
 
-    Raises LlgenError when it cannot be read.
+    Raises LlgenError when it cannot be read, or is a Git LFS pointer.
     """
     if path.is_dir():
         return Form.HUGGING_FACE
@@ -62,7 +71,7 @@ def detect(path: Path) -> Form:
         return Form.GGUF
     if head.startswith(b"PK\x03\x04"):
         return Form.TORCH if _holds_pickle(path) else Form.ARCHIVE
-    # A bare pickle, as torch wrote it before 1.6; zeros behind its version would be a llama2.c checkpoint of dim 640.
+    # A bare pickle, as torch wrote it before 1.6; zeros after its version would be a llama2.c checkpoint of dim 640.
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and head[2:4] != b"\0\0":
         return Form.TORCH
     if head[8:9] == b"{" and head[6:8] == b"\0\0":  # the length of a header of JSON, then that
@@ -75,13 +84,13 @@ def detect(path: Path) -> Form:
 
 
 def describe(path: Path) -> Description:
-    """What `path` holds, in the words of a summary."""
+    """Describe what `path` holds, for a summary."""
     kind = detect(path)
     if kind is Form.LLAMA2C:
         header = read_header(path)
         return Description(header.description, header.group_size is not None)
     if kind is Form.GGUF:
-        from .gguf_read import is_quantised, weight_types
+        from .gguf.read import is_quantised, weight_types
 
         types = weight_types(path)
         return Description(f"GGUF, {', '.join(type.name for type in types)}", any(map(is_quantised, types)))
@@ -90,58 +99,71 @@ def describe(path: Path) -> Description:
     return Description(kind.value, quantised=False)
 
 
-def read_any(path: Path, tokenizer: Path | None) -> Checkpoint:
-    """Read a model of any supported form; `tokenizer`, when given, takes the place of the model's own.
+def read_any(
+    path: Pathlike,
+    tokenizer: Pathlike | None,
+    *,
+    without_tokenizer: bool = False,
+    space_prefix: bool | None = None,
+) -> Checkpoint:
+    """Read a model of any supported format. `tokenizer`, or no tokenizer at all, replaces the model's own.
 
-    Raises LlgenError for a form that is not supported, and whatever the reader of the form refuses.
+    `space_prefix` is as for `read_vocabulary`.
+    Raises LlgenError for a format that is not supported, and for what the reader of the format refuses.
     """
+    path = Path(path)
+    tokenizer = None if tokenizer is None else Path(tokenizer)
     kind = detect(path)
     if kind in _REFUSED:
         what, hint = _REFUSED[kind]
         raise LlgenError(f"'{path}' is {what}", hint)
-    vocabulary = None if tokenizer is None else read_vocabulary(tokenizer)
+    vocabulary = None if tokenizer is None else read_vocabulary(tokenizer, space_prefix)
+    said = () if tokenizer is None or detect(tokenizer) is not Form.JSON else (claim_of_json(tokenizer),)
     if kind is Form.LLAMA2C:
-        return read_llama2c(path, vocabulary)
+        return read_llama2c(path, vocabulary, said)
     if kind is Form.GGUF:
-        from .gguf_read import read_gguf  # here, for the gguf package is slow to import
+        from .gguf.read import read_gguf
 
-        return read_gguf(path, vocabulary)
+        return read_gguf(path, vocabulary, said, without_tokenizer=without_tokenizer)
     if kind is Form.TORCH:
-        return _read_torch(path, vocabulary)
-    checkpoint = load_checkpoint(path)
-    if vocabulary is None:
-        return checkpoint
-    return replace(checkpoint, config=adopt_tokens(checkpoint.config, vocabulary), vocabulary=vocabulary)
+        return _read_torch(path, vocabulary, said)
+    return load_checkpoint(path, vocabulary, said, without_tokenizer=without_tokenizer)
 
 
-def read_vocabulary(path: Path) -> Vocabulary:
-    """Read a tokenizer, SentencePiece's `.model` or llama2.c's `.bin`.
+def read_vocabulary(path: Pathlike, space_prefix: bool | None = None) -> Vocabulary:
+    """Read a tokenizer: SentencePiece's `.model`, llama2.c's `.bin`, or a `tokenizer.json` that holds such a tokenizer.
 
-    Raises LlgenError for anything else.
+    `space_prefix` says whether a text is encoded as if it began with a space, which a `.bin` does not store.
+    Raises LlgenError for anything else, UsageError for a `space_prefix` when the file stores it.
     """
+    path = Path(path)
     kind = detect(path)
+    if kind not in (Form.SENTENCEPIECE, Form.JSON) and _head(path)[2:4] == b"\0\0":
+        return read_tokenizer_bin(path, space_prefix)  # by its first integer; the reader tells what is damaged
+    if space_prefix is not None:
+        raise UsageError(f"'{path}' stores whether a space is put in front of a text", "leave the option out")
     if kind is Form.SENTENCEPIECE:
-        return Vocabulary.from_file(path)
-    if _head(path)[2:4] == b"\0\0":  # of the small number in front; a damaged .bin is to be told what is damaged
-        return read_tokenizer_bin(path)
-    hint = "give SentencePiece's tokenizer.model or llama2.c's tokenizer.bin"
-    if kind is Form.LLAMA2C:  # which is to say: nothing that is recognised
+        return SentencePiece.from_file(path)
+    if kind is Form.JSON and is_tokenizer_json(path):
+        return with_added(read_tokenizer_json(path), listed_tokens(read_json(path), path), MOST_ROWS)
+    hint = "give a tokenizer.model or tokenizer.json (SentencePiece), or llama2.c's tokenizer.bin"
+    if kind is Form.LLAMA2C:  # the form of files that nothing else recognises
         raise LlgenError(f"'{path}' is no tokenizer", hint)
     raise LlgenError(f"'{path}' is {kind.value}, no tokenizer", hint)
 
 
-def _read_torch(path: Path, vocabulary: Vocabulary | None) -> Checkpoint:
+def _read_torch(path: Path, vocabulary: Vocabulary | None, said: Sequence[Claim]) -> Checkpoint:
     try:
         from llgen.trainer.llama2c_checkpoint import read_llama2c_checkpoint
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise needs_torch(f"'{path}' is {Form.TORCH.value}; reading it") from error
-    return read_llama2c_checkpoint(path, vocabulary)
+    return read_llama2c_checkpoint(path, vocabulary, said)
 
 
 def needs_torch(what: str) -> LlgenError:
-    """The error for what cannot be done without PyTorch; `what` is the start of a sentence."""
+    """The error when PyTorch is not installed; `what`, the start of the message, names what needs it."""
     return LlgenError(f"{what} needs PyTorch, which is not installed", "pip install 'llgen[train]'")
 
 
@@ -156,6 +178,8 @@ def _holds_pickle(path: Path) -> bool:
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise LlgenError(f"cannot read '{path}': {error.strerror}") from error
+    refuse_pointer(head, path)
+    return head

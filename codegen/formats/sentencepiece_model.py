@@ -1,4 +1,4 @@
-"""Write a SentencePiece `tokenizer.model` from a list of pieces, for tokenizers that arrive in another form."""
+"""Write a SentencePiece `tokenizer.model` from a list of pieces, for tokenizers stored in another format."""
 
 from __future__ import annotations
 
@@ -8,24 +8,44 @@ from pathlib import Path
 
 from sentencepiece import sentencepiece_model_pb2 as schema
 
-from ..errors import LlgenError
-from ..vocabulary import Kind, Piece, Vocabulary
-from .output import replacing
+from llgen.errors import LlgenError
+from llgen.notices import notice
+from llgen.shown import shown
+from llgen.whole import replacing
+
+from ..model.sentence_piece import SentencePiece
+from ..model.vocabulary import Kind, Piece
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """What a tokenizer does besides merging pieces; the defaults are llama2.c's encoder."""
+    """What a tokenizer does besides merging pieces; the defaults are those of llama2.c's encoder."""
 
     bos: str = "<s>"
-    """The control piece that begins a text; that there is none is no error. So for `eos`."""
+    """Text of the control piece that begins a text; the tokenizer may lack it. The same for `eos`."""
     eos: str = "</s>"
     add_dummy_prefix: bool = True
     remove_extra_whitespaces: bool = False
 
 
+def rebuild(pieces: Sequence[Piece], conventions: Conventions, source: str) -> SentencePiece:
+    """Make a vocabulary of pieces from another format; messages name `source`.
+
+    A notice says when bytes have no piece. Raises LlgenError as `SentencePiece.from_proto` does.
+    """
+    vocabulary = SentencePiece.from_proto(build_proto(pieces, conventions), source)
+    missing = vocabulary.byte_ids.count(-1)
+    if missing:
+        unknown = shown(vocabulary.pieces[vocabulary.unknown_id].text)
+        notice(
+            f"'{source}' has no piece for {missing} of the 256 bytes: a character that needs one becomes '{unknown}';"
+            " SentencePiece itself refuses such a tokenizer.model"
+        )
+    return vocabulary
+
+
 def build_proto(pieces: Sequence[Piece], conventions: Conventions | None = None) -> bytes:
-    """Serialise a BPE model with identity normalisation; unknown and padding pieces go by the names <unk> and <pad>."""
+    """Serialise a BPE model with identity normalisation; the unknown piece is named <unk>, the padding piece <pad>."""
     conventions = conventions or Conventions()
     model = schema.ModelProto()
     for piece in pieces:
@@ -52,13 +72,14 @@ def build_proto(pieces: Sequence[Piece], conventions: Conventions | None = None)
 def looks_like_model(head: bytes) -> bool:
     """Whether a file that starts with `head` (4 bytes or more) may be a SentencePiece model.
 
-    Its first field is a piece, tag 0x0A and a length, and the piece's first its text; so bytes 2 and 3 are not zero.
+    Its first field is a piece: tag 0x0A, then a length. The first field of a piece is its text, so bytes 2 and 3 are
+    not zero.
     """
     return len(head) >= 4 and head[0] == 0x0A and head[2:4] != b"\0\0"
 
 
-def write_model(vocabulary: Vocabulary, path: Path) -> None:
-    """Write a `tokenizer.model`; it appears whole or not at all.
+def write_model(vocabulary: SentencePiece, path: Path) -> None:
+    """Write a `tokenizer.model` completely or not at all.
 
     Raises LlgenError when `path` cannot be written or holds something else than a tokenizer.model.
     """

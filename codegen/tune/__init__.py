@@ -1,5 +1,5 @@
-"""`llgen tune`: sizes of blocks and tiles found by measuring, and written where `llgen build` reads them.
+"""`llgen tune`: find sizes of blocks and tiles by measuring, and write them to a file for `llgen build`.
 
-knobs.py says what is tried, trials.py makes programs of it, judges.py measures them, search.py chooses, and tuner.py
-puts these together; tuning.py, outside, is the file.
+knobs.py says which sizes are tried, trials.py builds programs with them, judges.py measures the programs, search.py
+chooses, and tuner.py puts these together. plan/tuning.py reads the file.
 """

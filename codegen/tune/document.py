@@ -1,4 +1,4 @@
-"""A tuning's file, for people to review: what was chosen, what it was worth, and all that was tried, as comments."""
+"""The text of a tuning file: the chosen sizes; and, as comments for a reviewer, their gain and all trials."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 
 from .. import __version__
 from ..bench.host import processor
-from ..tuning import Shape, Values, purpose_of
+from ..plan.tuning import Shape, Values, purpose_of
 from .judges import in_words
 from .search import Trial
 from .tuner import Outcome, Request
 
 
 def document(request: Request, outcome: Outcome) -> str:
-    """The TOML of `tuning.Tuning`."""
+    """The tuning file of an outcome: TOML that `plan.tuning.Tuning` reads."""
     return "\n".join(_lines(request, outcome)) + "\n"
 
 
 def _lines(request: Request, outcome: Outcome) -> Iterator[str]:
     purpose = purpose_of(request.model, request.target)
-    yield "# Sizes of blocks and tiles for models of one shape on one target, as `llgen tune` found them."
-    yield "# `llgen build --tuning FILE` reads them. They change speed and memory, and no bit of what is computed."
+    yield "# Sizes of blocks and tiles for models of one shape on one target, found by `llgen tune`."
+    yield "# `llgen build --tuning FILE` reads them. They change speed and memory, but no bit of the results."
     yield ""
     yield "[for]"
     for name in ("target", "scheme", "kv"):
@@ -32,7 +32,7 @@ def _lines(request: Request, outcome: Outcome) -> Iterator[str]:
     yield "[values]"
     usual = outcome.usual.given()
     for name, value in outcome.values.given().items():
-        note = "as usual" if value == usual[name] else f"usually {in_words(usual[name])}"
+        note = "the default" if value == usual[name] else f"default {in_words(usual[name])}"
         unit = ", positions x vectors" if name.endswith("tiles") else ""
         yield f"{name} = {json.dumps(value)} # {note}{unit}"
     yield ""
@@ -41,28 +41,28 @@ def _lines(request: Request, outcome: Outcome) -> Iterator[str]:
     yield f"by = {json.dumps(request.by)} # {_how(request)}"
     yield f"machine = {json.dumps(processor() if request.by == 'time' else request.target.name)}"
     for work in request.works:
-        note = f"speed over that of the usual sizes, {work.positions} positions"
+        note = f"speed divided by the speed with the default sizes, {work.positions} positions"
         yield f"{work.kind} = {outcome.ratios[work.kind]:.4f} # {note}"
-    yield f"flash_bytes = {json.dumps(list(outcome.flash_bytes))} # with the usual sizes, and with these"
+    yield f"flash_bytes = {json.dumps(list(outcome.flash_bytes))} # with the default sizes, and with these"
     yield f"ram_bytes = {json.dumps(list(outcome.ram_bytes))}"
     yield ""
     kinds = ", ".join(work.kind for work in request.works)
-    yield f"# What was tried, and its speed over that of what stood then: {kinds}"
+    yield f"# All trials, with their speed divided by the speed of the best sizes until then: {kinds}"
     for trial in outcome.trials:
         yield f"#   {trial_words(trial)}"
     if not outcome.complete:
-        yield "# The time that was given ran out before all was tried."
+        yield "# The time limit ended the search before all sizes were tried."
 
 
 def _how(request: Request) -> str:
     if request.by == "instructions":
-        return "of a token"
+        return "per token"
     threads = f", {request.threads} threads" if request.threads > 1 else ""
     return f"medians of {request.rounds} rounds{threads}"
 
 
 def trial_words(trial: Trial) -> str:
-    """A candidate in a line."""
+    """One trial as a line for a person."""
     what = f"{trial.knob} {in_words(getattr(trial.values, trial.knob))}"
     if trial.gain is None:
         return f"{what}: does not fit"
@@ -71,7 +71,7 @@ def trial_words(trial: Trial) -> str:
 
 
 def changes(usual: Values, values: Values) -> dict[str, tuple[str, str]]:
-    """Name -> the usual size and the chosen one, of those that differ."""
+    """Name -> (default size, chosen size), for sizes that differ."""
     before = usual.given()
     return {
         name: (in_words(before[name]), in_words(value))

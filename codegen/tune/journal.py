@@ -1,4 +1,4 @@
-"""What has been measured, kept until the tuning is complete: the same command goes on where the last one stopped."""
+"""The measurements of an unfinished tuning, kept on disk so that the same command can continue."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Journal:
-    """Lines of JSON beside the output: what the measurements are of, then a key and what was found for it each.
+    """A file of JSON lines beside the output: the first line is the purpose, each other line a key and its measurement.
 
-    A journal of something else, and what a kill has cut off, is dropped.
+    A journal with another purpose is discarded, and so is a last line that is incomplete because llgen was killed.
     """
 
     def __init__(self, path: Path, purpose: str) -> None:
@@ -27,23 +27,23 @@ class Journal:
         path.write_text("".join(whole), encoding="utf-8")
 
     def __len__(self) -> int:
-        """How much has been measured."""
+        """Number of measurements."""
         return len(self._found)
 
     def knows(self, key: str) -> bool:
-        """Whether something was found."""
+        """Whether there is a measurement for a key."""
         return key in self._found
 
     def recall(self, key: str) -> Any:
-        """What was found, None when nothing was."""
+        """The measurement for a key; None when there is none."""
         return self._found.get(key)
 
     def keep(self, key: str, found: Any) -> None:
-        """Write down what was found."""
+        """Store a measurement."""
         self._found[key] = found
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([key, found]) + "\n")
 
     def remove(self) -> None:
-        """All is done."""
+        """Remove the journal of a complete tuning."""
         self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Measuring candidates: time in turns within the same rounds, or instructions, which need no second look."""
+"""Measure candidates: by time, in turns within the same rounds; or by instructions, for which one count is enough."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llgen.errors import ExitCode, LlgenError
+
 from ..bench.engine import Kind, Work
 from ..bench.generated import generated_engine
 from ..bench.rounds import run_rounds
-from ..counting import instructions_per_token
-from ..errors import ExitCode, LlgenError
-from ..quantize import QuantModel
-from ..toolchain import Artifact
-from ..tuning import Values
+from ..compile.toolchain import Artifact
+from ..plan.tuning import Values
+from ..quantise.quantize import QuantModel
+from ..run.counting import instructions_per_token
 from .journal import Journal
 from .search import Gain, gain_of_counts, gain_of_times
 from .trials import Trials
@@ -23,7 +24,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Timer:
-    """Judges by time: every round runs what stands and each candidate once."""
+    """Judge by time: every round runs the best values so far and each candidate once."""
 
     model: QuantModel
     trials: Trials
@@ -33,7 +34,7 @@ class Timer:
     threads: int
     progress: Progress
     label: str = "time"
-    """Of what is kept in the journal: the same question under another label is measured again."""
+    """Part of the key in the journal: under another label, the same candidates are measured again."""
 
     def __call__(self, standing: Values, candidates: Sequence[Values]) -> list[Gain | None]:
         """As `Judge`."""
@@ -69,7 +70,7 @@ def _there(program: Artifact | None) -> Artifact:
 
 @dataclass(frozen=True)
 class Counter:
-    """Judges by instructions a token."""
+    """Judge by instructions per token."""
 
     trials: Trials
     journal: Journal
@@ -84,7 +85,7 @@ class Counter:
         return [None if count is None else gain_of_counts(first, count) for count in counts]
 
     def count(self, values: Values) -> dict[Kind, float] | None:
-        """Instructions a token of each kind of work; None when the program does not fit."""
+        """Instructions per token of each kind of work; None when the program does not fit the target."""
         key = json.dumps(["instructions", values.given()])
         if not self.journal.knows(key):
             self.journal.keep(key, self._count(values))
@@ -106,7 +107,7 @@ class Counter:
 
 
 def program_that_fits(trials: Trials, values: Values, progress: Progress) -> Artifact | None:
-    """The program with these sizes; None when they do not fit the target."""
+    """The program with these sizes; None when it does not fit the target."""
     progress(f"compiling: {described(values)}")
     try:
         return trials.program(values)

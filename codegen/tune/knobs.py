@@ -1,17 +1,17 @@
-"""What is tried: the usual sizes, and for each of them the neighbours of the one that stands."""
+"""Which sizes are tried: first the default sizes, then the neighbours of the best sizes so far."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from llgen.errors import LlgenError
+from llgen.targets.instruction_sets import Tile, select
 from llgen.targets.schema import Target
 
-from ..blocking import MOST_POSITIONS, positions_of_block
-from ..errors import LlgenError
-from ..kernels import Tile, select
-from ..quantize import QuantModel
-from ..tuning import Values, tile_lists, tuned, useful_names
+from ..plan.blocking import MOST_POSITIONS, positions_of_block
+from ..plan.tuning import Values, tile_lists, tuned, useful_names
+from ..quantise.quantize import QuantModel
 
 _FEWEST_POSITIONS = 8
 _MOST_ROWS = 16
@@ -21,9 +21,10 @@ Size = tuple[int, int]
 
 
 def usual_values(model: QuantModel, target: Target, *, threads: bool) -> Values:
-    """The sizes that a build has without a tuning, as far as they matter; `threads`: for several of them, too.
+    """The default sizes of a build, except those without an effect. `threads`: include the size that needs threads.
 
-    Where positions come one at a time that stays so: more of them would take RAM, which nobody asked to give.
+    A target that evaluates a prompt one position at a time keeps doing so: larger blocks of positions take more RAM,
+    which the user did not ask for.
     """
     kernels = select(target.isa)
     positions = positions_of_block(model, kernels, target)
@@ -35,19 +36,19 @@ def usual_values(model: QuantModel, target: Target, *, threads: bool) -> Values:
 
 
 def sizes(tiles: Sequence[Tile]) -> tuple[Size, ...]:
-    """Tiles as a tuning's file has them."""
+    """Tiles as a tuning file writes them."""
     return tuple((tile.positions, tile.vectors) for tile in tiles)
 
 
 def knobs(values: Values) -> list[str]:
-    """The sizes that are turned, one after the other: rows of a block first, for tiles are parts of it."""
+    """Names of the sizes in the order of the search: the rows of a block before tiles, which are parts of a block."""
     return [name for name in Values.model_fields if getattr(values, name) is not None and name != "prefill"] + (
         ["prefill"] if values.prefill is not None else []
     )
 
 
 def neighbours(values: Values, name: str, model: QuantModel, target: Target) -> list[Values]:
-    """The values that differ from these in one size, by a step; only those that the target's kernels can have."""
+    """Values that differ from `values` by one step in the size `name`, if the target's kernels support them."""
     standing = getattr(values, name)
     found: list[Values] = []
     for size in _steps(name, standing, model):
@@ -74,7 +75,7 @@ def _steps(name: str, standing: Any, model: QuantModel) -> Iterator[Any]:
 
 
 def _tile_steps(tiles: list[Size]) -> Iterator[list[Size]]:
-    """Another tile for most positions, or another one for a step."""
+    """Change the first tile, which takes the most positions, or the last tile, which takes one position."""
     (positions, height), rest = tiles[0], tiles[1:]
     if positions > 1:
         for size in (
@@ -92,5 +93,5 @@ def _tile_steps(tiles: list[Size]) -> Iterator[list[Size]]:
 
 
 def _shrunk(tiles: Sequence[Sequence[int]], height: int) -> list[Size]:
-    """Tiles that divide blocks of so many vectors."""
+    """Tiles that are at most `height` vectors high."""
     return [(positions, min(vectors, height)) for positions, vectors in tiles]

@@ -1,4 +1,4 @@
-"""Choosing: one size after the other is moved to its best neighbour, until none is better."""
+"""The search: one size after the other moves to its best neighbour, until no neighbour is better."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..bench.engine import Kind
-from ..tuning import Values
+from ..plan.tuning import Values
 
 LEAST_GAIN = 0.02
-"""By time, a gain in the median that is smaller is noise."""
+"""By time: the minimum gain of the median; a smaller gain is noise."""
 _FASTER_ROUNDS = 0.75
-"""And so is one of fewer rounds."""
+"""By time: the minimum share of rounds in which a candidate must be faster."""
 LEAST_COUNT = 0.001
-"""By instructions, of which a program's start and end take some more or fewer."""
+"""By instructions: the minimum gain; the start and the end of a program vary by less."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A candidate against the values that stand, in the same rounds."""
+    """A candidate compared with the best values so far, in the same rounds."""
 
     ratios: Mapping[Kind, float]
-    """Speed over that of what stands, of each kind of work; of the medians of the rounds."""
+    """Kind of work -> speed divided by the speed of the best values so far; by time, the median over the rounds."""
     total: float
-    """Their geometric mean."""
+    """Geometric mean over the kinds of work; by time, the median over the rounds."""
     better: bool
-    """By more than noise."""
+    """Whether the gain is larger than noise."""
 
 
 def gain_of_times(standing: Mapping[Kind, Sequence[float]], candidate: Mapping[Kind, Sequence[float]]) -> Gain:
-    """Judge speeds by kind and round, both taken in the same rounds.
+    """Compare speeds by kind and round; both programs ran in the same rounds.
 
-    A candidate is better when it is faster by LEAST_GAIN in the median of the rounds, and faster at all in three of
-    four rounds.
+    A candidate is better when its median gain is at least LEAST_GAIN, and when it is faster in at least _FASTER_ROUNDS
+    of the rounds.
     """
     rounds = [
         _mean([candidate[kind][at] / standing[kind][at] for kind in standing])
@@ -50,7 +50,7 @@ def gain_of_times(standing: Mapping[Kind, Sequence[float]], candidate: Mapping[K
 
 
 def gain_of_counts(standing: Mapping[Kind, float], candidate: Mapping[Kind, float]) -> Gain:
-    """Judge instructions a token by kind: any gain counts that is more than what repeats differ by."""
+    """Compare instructions per token by kind: a gain counts when it is larger than the variation between runs."""
     ratios: dict[Kind, float] = {kind: standing[kind] / candidate[kind] for kind in standing}
     total = _mean(list(ratios.values()))
     return Gain(ratios, total, total > 1.0 + LEAST_COUNT)
@@ -61,7 +61,7 @@ def _mean(ratios: Sequence[float]) -> float:
 
 
 Judge = Callable[[Values, Sequence[Values]], list[Gain | None]]
-"""Measures candidates against what stands; None for one that does not fit the target."""
+"""Measures candidates against the best values so far; None for a candidate that does not fit the target."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def search(
     told: Callable[[Trial], None] = lambda trial: None,
     in_time: Callable[[], bool] = lambda: True,
 ) -> tuple[Values, bool]:
-    """Coordinate descent from `start`: the values that stand at last, and whether all was tried that was to be.
+    """Coordinate descent from `start`; returns the best values, and whether the search came to its end.
 
-    No values are measured twice. `told` hears of each candidate.
+    No values are measured twice. `told` is called with each trial. The search stops early when `in_time` returns False.
     """
     standing, known = start, {start}
     turning = True

@@ -1,4 +1,4 @@
-"""Programs to measure: generated with some sizes, compiled as far as they differ from those before."""
+"""Programs to measure: generated with given sizes; only sources that differ from earlier ones are compiled."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from llgen.targets.schema import Target
 
-from ..build import measured
-from ..fit import require_fit
-from ..measure import measure
-from ..pipeline import Generation, generate
-from ..quantize import QuantModel
-from ..render import weights_paths
-from ..toolchain import Artifact, compile_objects, link
-from ..tuning import Values
+from ..build.folder import measured
+from ..compile.measure import measure, require_stack
+from ..compile.toolchain import Artifact, compile_objects, link
+from ..plan.fit import require_fit
+from ..plan.tuning import Values
+from ..quantise.quantize import QuantModel
+from ..render.files import weights_paths
+from ..render.pipeline import Generation, generate
 
 _PREFIX = "model"
 
 
 class Trials:
-    """Programs of one model for one target, in a folder that is theirs alone."""
+    """Programs of one model for one target, in a folder that nothing else uses."""
 
     def __init__(self, model: QuantModel, target: Target, folder: Path) -> None:
         self._model = model
@@ -35,7 +35,7 @@ class Trials:
     def program(self, values: Values) -> Artifact:
         """The program with these sizes.
 
-        Raises LlgenError (does not fit) when they need more memory or stack than the target or the header has.
+        Raises LlgenError (does not fit) when they need more memory or stack than the target has.
         """
         if values not in self._programs:
             self._programs[values] = self._make(values)
@@ -46,7 +46,7 @@ class Trials:
         return self._flash[values], self._ram[values]
 
     def discard(self, values: Values) -> None:
-        """Remove a program; its objects stay."""
+        """Remove a program; its object files stay."""
         artifact = self._programs.pop(values, None)
         if artifact is not None:
             artifact.path.unlink(missing_ok=True)
@@ -58,13 +58,14 @@ class Trials:
         for path, content in generation.files.items():
             (source / path).write_bytes(content)
         objects = self._objects(generation, source)
+        require_stack(measure(objects), self._target)
         found = measured(generation, measure(objects[: len(generation.model_sources)]))
         self._flash[values], self._ram[values] = int(found["flash_bytes"]), generation.memory.ram_bytes
         name = f"trial-{len(self._flash)}{self._target.suffix}"
         return link(objects, self._target, source / name)
 
     def _objects(self, generation: Generation, source: Path) -> list[Path]:
-        """An object a source; one that was compiled before is taken again."""
+        """The object file of each source; an object that was compiled before is used again."""
         folder = self._folder / "objects"
         places = {name: folder / f"{key}.o" for name, key in _keys(generation).items()}
         missing = [name for name, place in places.items() if not place.exists()]
@@ -74,9 +75,10 @@ class Trials:
 
 
 def _keys(generation: Generation) -> dict[str, str]:
-    """What decides the object of each source, as a hash.
+    """Source -> hash of all that its object depends on.
 
-    Weights are megabytes, and their object holds their bytes alone: of the headers nothing but the size of these.
+    Sources of weights are megabytes of data. Their objects depend on the headers only through the number of bytes, so
+    that these hashes leave the headers out.
     """
     headers = [content for path, content in sorted(generation.files.items()) if path.endswith(".h")]
     weights = set(weights_paths(_PREFIX, generation.packed.tensors))

@@ -1,4 +1,4 @@
-"""Tuning a model for a target: measured, chosen, measured again, and proved to compute what it did before."""
+"""Tune a model for a target: measure, choose, measure the choice again, and prove that the results are the same."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from llgen.errors import ExitCode, LlgenError
 from llgen.targets.schema import Target
 
 from ..bench.engine import Kind, Work
-from ..build import DIGEST_POSITIONS, build_key, expected_trace
-from ..counting import uncountable
-from ..errors import ExitCode, LlgenError
-from ..quantize import QuantModel
-from ..runner import missing_emulator, run_selftest
-from ..tuning import Values
+from ..build.folder import DIGEST_POSITIONS, build_key, expected_trace
+from ..plan.tuning import Values
+from ..quantise.quantize import QuantModel
+from ..run.counting import uncountable
+from ..run.emulator import missing_emulator
+from ..run.runner import run_selftest
 from .journal import Journal
 from .judges import Counter, Progress, Timer
 from .knobs import knobs, neighbours, usual_values
@@ -36,41 +37,42 @@ class Request:
     by: By
     works: tuple[Work, ...]
     rounds: int
-    """Of time."""
+    """Number of rounds when time is measured."""
     threads: int
     seconds: float | None
-    """After so many nothing new is tried."""
+    """Time limit, after which no new trial starts; None: no limit."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found."""
+    """The result of a tuning."""
 
     usual: Values
     values: Values
-    """The usual ones, when nothing was better."""
+    """The chosen values; the default values when nothing was better."""
     ratios: Mapping[Kind, float]
-    """Speed with the values over that with the usual ones."""
+    """Kind of work -> speed with the chosen values divided by the speed with the default values."""
     flash_bytes: tuple[int, int]
-    """With the usual values, and with those that were found."""
+    """With the default values, and with the chosen values."""
     ram_bytes: tuple[int, int]
     trials: tuple[Trial, ...]
     complete: bool
-    """All was tried that was to be; else `seconds` ran out."""
+    """Whether the search came to its end before the time limit."""
     digest: str
-    """What the program with the values printed, and the reference computed."""
+    """Digest that the program with the chosen values printed; it equals the reference's digest."""
 
 
 def tune(request: Request, journal: Path, progress: Progress, told: Callable[[Trial], None]) -> Outcome:
-    """Find sizes; measurements are kept in `journal` until all is done.
+    """Find sizes; `journal` keeps the measurements until the search has come to its end.
 
-    Raises LlgenError when programs cannot be run or counted here, or compute something else than Python.
+    Raises LlgenError when programs cannot run here, when their instructions cannot be counted, or when they compute
+    something other than Python.
     """
     began = time.monotonic()
     model, target = request.model, request.target
     problem = missing_emulator(target)
     if problem:
-        raise LlgenError(f"cannot tune for '{target.name}': {problem}", "`llgen doctor` lists what is there")
+        raise LlgenError(f"cannot tune for '{target.name}': {problem}", "`llgen doctor` lists what is installed")
     usual = usual_values(model, target, threads=request.threads > 1)
     trials: list[Trial] = []
 
@@ -121,21 +123,21 @@ def _require_counting(programs: Trials, usual: Values, progress: Progress) -> No
 
 
 def _again(judge: Timer | Counter, usual: Values, found: Values) -> Gain | None:
-    """What was found against the usual values: of many candidates the best one owes something to luck."""
+    """Measure the found values against the default values anew: the best of many candidates was partly lucky."""
     if isinstance(judge, Timer):
         judge = replace(judge, label="again")
     return judge(usual, [found])[0]
 
 
 def _proved(programs: Trials, values: Values, model: QuantModel, progress: Progress) -> str:
-    """The digest of the program with these values, which is that of the reference."""
+    """The digest of the program with these values; raises LlgenError when the reference's digest differs."""
     positions = min(DIGEST_POSITIONS, model.context)
     progress("comparing with the reference")
     expected, found = expected_trace(model, positions), run_selftest(programs.program(values), positions)
     if found != expected:
         raise LlgenError(
             f"with {values.given()} the digest is {found.digest_hex}, in Python {expected.digest_hex}",
-            "this is a fault of llgen's, which a tuning must not show; please report it",
+            "a tuning must not change results; this is a bug in llgen, please report it",
             ExitCode.PARITY_FAILED,
         )
     return found.digest_hex

@@ -84,7 +84,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* So many bytes that are not zero pages, huge pages where the system has them */
+/* Allocate memory and write to it, so that its pages are real; huge pages where the system has them. */
 static const words *some_memory(size_t size)
 {
     size_t whole = (size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;

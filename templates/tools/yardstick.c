@@ -26,7 +26,8 @@ struct layer {
 };
 
 static struct { int32_t dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab_size, tied, start; } size;
-static struct { float norm_eps, rope_theta; } constant;
+static struct { float norm_eps, rope_amplitude; } constant;
+static const float *frequencies; /* [head_dim / 2]: the angle by which a pair turns from one position to the next */
 static const float *embedding, *final_gain, *classifier;
 static struct layer *layers;
 static float *residual, *normed, *queries, *mixed, *gated, *raised, *scores, *logits;
@@ -62,7 +63,8 @@ static void read_model(const char *path, int positions)
         give_up("cannot read", path);
     size_t dim = (size_t)size.dim, hidden = (size_t)size.hidden_dim, vocab = (size_t)size.vocab_size;
     size_t q_dim = (size_t)(size.n_heads * size.head_dim), kv_dim = (size_t)(size.n_kv_heads * size.head_dim);
-    embedding = read_floats(file, vocab * dim);
+    frequencies = read_floats(file, (size_t)size.head_dim / 2);
+    embedding   = read_floats(file, vocab * dim);
     layers = calloc((size_t)size.n_layers, sizeof *layers);
     if (layers == NULL)
         give_up("no memory for", "layers");
@@ -127,8 +129,8 @@ static void rotate(float *heads, int count, int position)
 {
     int half = size.head_dim / 2;
     for (int i = 0; i < half; i++) {
-        float angle = (float)position * powf(constant.rope_theta, -(float)i / (float)half);
-        float cosine = cosf(angle), sine = sinf(angle);
+        float angle  = (float)position * frequencies[i];
+        float cosine = constant.rope_amplitude * cosf(angle), sine = constant.rope_amplitude * sinf(angle);
         for (int head = 0; head < count; head++) {
             float *pair = heads + head * size.head_dim + i;
             float first = pair[0], second = pair[half];
@@ -138,7 +140,7 @@ static void rotate(float *heads, int count, int position)
     }
 }
 
-/* One query head over all positions so far: scores, their softmax, and the values' mean by it. */
+/* One query head over all positions so far: scores, their softmax, and the mean of the values weighted by it. */
 static void attend(const struct layer *l, int head, int position)
 {
     int width = size.head_dim, stride = size.n_kv_heads * width, at = head * width;

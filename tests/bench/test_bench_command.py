@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import Answering
 from models import random_checkpoint
+from processors import require_processor
 
 from llgen.codegen.bench import benchmark as bench_module
 from llgen.codegen.bench import llama_cpp, subject, torch_eager
 from llgen.codegen.bench.lineup import Asked
 from llgen.codegen.bench.rounds import run_rounds
 from llgen.codegen.bench.shapes import SHAPES, random_model
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantized import save_quantized
+from llgen.codegen.model.architectures import parameter_count
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.quantise.quantized import save_quantized
+from llgen.targets.schema import load_target
 from llgen.trainer.layers import layered, read_preset
 
-Bench = Callable[..., tuple[int, dict[str, Any], str]]
 PROMISED = {"engine", "scheme", "kind", "positions", "threads", "median_tokens_per_second", "ratio"}
 
 
 @pytest.fixture
 def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines are made, and none is run: each does as many tokens a second as its name has letters."""
+    """Engines are made, and none is run: each does as many tokens per second as its name has letters."""
     monkeypatch.setattr(
         bench_module,
         "run_rounds",
@@ -37,11 +39,11 @@ def rows(answer: dict[str, Any]) -> list[tuple[str, str, str, int, int]]:
     return [(row["engine"], row["scheme"], row["kind"], row["positions"], row["threads"]) for row in answer["results"]]
 
 
-def test_measures_every_engine_that_is_there(bench: Bench, odd: Path) -> None:
+def test_measures_every_engine_that_is_there(bench: Answering, mute: Path) -> None:
     installed = {"llama.cpp": llama_cpp.missing() is None, "torch": torch_eager.missing() is None}
     rivals = ["yardstick", *(name for name in installed if installed[name])]
     code, answer, err = bench(
-        odd, "--schemes", "f32,q4", "--against", ",".join(rivals), "--positions", 8, "--prefill", 6, "--rounds", 1,
+        mute, "--schemes", "f32,q4", "--against", ",".join(rivals), "--positions", 8, "--prefill", 6, "--rounds", 1,
         "--no-instructions",
     )  # fmt: skip
     assert code == 0, err
@@ -58,8 +60,8 @@ def test_measures_every_engine_that_is_there(bench: Bench, odd: Path) -> None:
 
 
 @pytest.mark.usefixtures("untimed")
-def test_rows_are_schemes_by_kinds_by_threads(bench: Bench, odd: Path) -> None:
-    code, answer, err = bench(odd, "--schemes", "f32,q8", "--threads", "1", "--threads", "2", "--no-instructions")
+def test_rows_are_schemes_by_kinds_by_threads(bench: Answering, mute: Path) -> None:
+    code, answer, err = bench(mute, "--schemes", "f32,q8", "--threads", "1", "--threads", "2", "--no-instructions")
     assert code == 0, err
     assert rows(answer) == [
         ("yardstick", "f32", "decode", 75, 1),
@@ -69,20 +71,20 @@ def test_rows_are_schemes_by_kinds_by_threads(bench: Bench, odd: Path) -> None:
 
 
 @pytest.mark.usefixtures("untimed")
-def test_more_threads_than_a_program_has_are_left_out(bench: Bench, odd: Path) -> None:
-    code, answer, err = bench(odd, "--schemes", "f32", "--threads", "1,65", "--against", "none", "--no-instructions")
+def test_more_threads_than_a_program_has_are_left_out(bench: Answering, mute: Path) -> None:
+    code, answer, err = bench(mute, "--schemes", "f32", "--threads", "1,65", "--against", "none", "--no-instructions")
     assert code == 0, err
     assert {row[-1] for row in rows(answer)} == {1}
-    assert " is measured on at most 64 threads: its C takes no more" in err
+    assert " is measured on at most 64 threads: its C can use no more" in err
 
 
 @pytest.mark.usefixtures("untimed")
 def test_an_engine_that_is_missing_is_left_out_in_one_line(
-    bench: Bench, odd: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Answering, mute: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (llama_cpp, torch_eager):
         monkeypatch.setattr(module, "find_spec", lambda name: None)
-    code, answer, err = bench(odd, "--against", "llama.cpp,torch", "--no-instructions")
+    code, answer, err = bench(mute, "--against", "llama.cpp,torch", "--no-instructions")
     assert code == 0, err
     assert {row["engine"] for row in answer["results"]} == {"llgen"}
     assert all(row["ratio"] is None for row in answer["results"])
@@ -93,7 +95,7 @@ def test_an_engine_that_is_missing_is_left_out_in_one_line(
 
 
 @pytest.mark.usefixtures("untimed")
-def test_a_shape_takes_no_model(bench: Bench) -> None:
+def test_a_shape_takes_no_model(bench: Answering) -> None:
     code, answer, err = bench("--shape", "260K", "--schemes", "q8", "--against", "none", "--no-instructions")
     assert code == 0, err
     assert answer["weights"] == 259_328
@@ -101,7 +103,7 @@ def test_a_shape_takes_no_model(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("untimed")
-def test_integers_alone_are_measured_beside_random_weights(bench: Bench, tmp_path: Path) -> None:
+def test_integers_alone_are_measured_beside_random_weights(bench: Answering, tmp_path: Path) -> None:
     save_quantized(quantized(random_checkpoint(), "q4"), tmp_path / "model")
     code, answer, err = bench(tmp_path / "model", "--no-instructions", "--positions", 3)
     assert code == 0, err
@@ -110,9 +112,9 @@ def test_integers_alone_are_measured_beside_random_weights(bench: Bench, tmp_pat
 
 
 @pytest.mark.usefixtures("untimed")
-def test_vectors_are_said_of_both_sides(bench: Bench, odd: Path) -> None:
+def test_vectors_are_said_of_both_sides(bench: Answering, mute: Path) -> None:
     code, answer, err = bench(
-        odd, "--target", "x86_64", "--yardstick", "target", "--schemes", "q8", "--no-instructions"
+        mute, "--target", "x86_64", "--yardstick", "target", "--schemes", "q8", "--no-instructions"
     )
     assert code == 0, err
     assert [row["isa"] for row in answer["results"]] == ["SSE2", "sse2", "sse2"]
@@ -131,10 +133,11 @@ prefill = 32
 
 
 @pytest.mark.usefixtures("untimed")
-def test_a_tuning_is_measured_beside_the_usual_sizes(bench: Bench, odd: Path, tmp_path: Path) -> None:
+def test_a_tuning_is_measured_beside_the_usual_sizes(bench: Answering, mute: Path, tmp_path: Path) -> None:
+    require_processor(load_target("x86_64_v3"))
     path = tmp_path / "tuning.toml"
     path.write_text(TUNING)
-    words = [odd, "--target", "x86_64,x86_64_v3", "--no-instructions", "--tuning", path, "--schemes"]
+    words = [mute, "--target", "x86_64,x86_64_v3", "--no-instructions", "--tuning", path, "--schemes"]
     code, answer, err = bench(*words, "f32,q8")
     assert code == 0, err
     found = [(row["target"], row["scheme"]) for row in answer["results"] if row["tuning"] == str(path)]
@@ -142,15 +145,15 @@ def test_a_tuning_is_measured_beside_the_usual_sizes(bench: Bench, odd: Path, tm
     assert len(answer["results"]) == 1 + 2 * 5
     code, _, err = bench(*words, "f32")
     assert code == 2
-    assert "is for x86_64 in q8, and that is not measured" in err
+    assert "is for scheme q8 on x86_64, which is not measured" in err
 
 
 def test_instructions_come_with_a_row_for_each_scheme_and_kind(
-    bench: Bench, odd: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Answering, mute: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llgen.codegen.bench.counts.instructions_per_token", lambda artifact, count, kind: 1000 * count)
     monkeypatch.setattr("llgen.codegen.bench.counts.uncountable", lambda artifact: None)
-    code, answer, err = bench(odd, "--target", "armv7", "--schemes", "f32,q8", "--prefill", 5)
+    code, answer, err = bench(mute, "--target", "armv7", "--schemes", "f32,q8", "--prefill", 5)
     assert code == 0, err
     assert answer["results"] == []
     assert answer["machine"] == "armv7"
@@ -183,7 +186,7 @@ def test_instructions_come_with_a_row_for_each_scheme_and_kind(
         (["--shape", "260k", "--target", "x86_64,armv7", "--yardstick", "target"], "is for one target"),
     ],
 )
-def test_refuses_what_it_cannot_do(arguments: list[str], words: str, bench: Bench) -> None:
+def test_refuses_what_it_cannot_do(arguments: list[str], words: str, bench: Answering) -> None:
     code, _, err = bench(*arguments)
     assert code == 2
     assert words in err
@@ -196,14 +199,14 @@ def test_random_weights_are_the_same_each_time() -> None:
     assert 0.9 < spread < 1.1
 
 
-def test_random_weights_need_no_long_digest(odd: Path) -> None:
+def test_random_weights_need_no_long_digest(mute: Path) -> None:
     """The reference takes seconds for a position of 110 million parameters."""
     assert subject.subject_of_shape("260k", None, None).digest_positions == 4
-    assert subject.subject_of_directory(odd, None, None).digest_positions == 64
+    assert subject.subject_of_directory(mute, None, None).digest_positions == 64
 
 
 def test_shapes_have_the_numbers_of_parameters_that_name_them() -> None:
-    counts = {name: config.parameter_count for name, config in SHAPES.items()}
+    counts = {name: parameter_count(config) for name, config in SHAPES.items()}
     assert counts == {"260k": 260_032, "15m": 15_191_712, "42m": 41_689_600, "110m": 109_529_856}
 
 

@@ -14,7 +14,7 @@ from llgen.codegen.bench.engine import Engine, Work, measure
 from llgen.codegen.bench.limit import bytes_a_token, limit_engines
 from llgen.codegen.bench.shapes import SHAPES
 from llgen.codegen.bench.subject import Subject, subject_of_shape
-from llgen.codegen.pipeline import quantized
+from llgen.codegen.quantise.quantize import quantized
 
 WORKS = [Work("decode", 8), Work("prefill", 4)]
 

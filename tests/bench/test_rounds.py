@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llgen.codegen.bench.engine import Engine, Work, measure
 from llgen.codegen.bench.rounds import rated, repeats_for, run_rounds, turned
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
 
 DECODE = Work("decode", 10)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import ODD, random_checkpoint
+from models import ODD, SCALINGS, random_checkpoint
 
 from llgen.codegen.bench import native, yardstick
 from llgen.codegen.bench.engine import measure
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.reference import Reference
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.reference.forward import Reference
+from llgen.errors import LlgenError
 from llgen.targets.schema import load_target
 
 TOKENS = [1, 7, 300, 0, 7, 12, 255]
@@ -24,6 +24,7 @@ SHAPES = {
     "odd": ODD,
     "tied": replace(ODD, tied=True, n_kv_heads=6, n_layers=3),
     "wide heads": replace(ODD, head_dim=16, dim=40, rope_theta=10000.0),
+    "scaled": replace(ODD, rope_scaling=SCALINGS["yarn, all set"]),
 }
 
 

@@ -43,14 +43,15 @@ static int misuse(void)
     EXPECT(odd_tokens(&untouched, &count) == NULL && count == 0);
     EXPECT(odd_generate(&untouched, "a", 1, NULL, collect, &count) == ODD_ERR_STATE);
 
-    odd_reset(NULL);
+    EXPECT(odd_reset(NULL) == ODD_ERR_ARG);
     EXPECT(odd_eval(NULL, 1) == ODD_ERR_ARG);
+    EXPECT(odd_tokens(NULL, &count) == NULL && count == 0);
     EXPECT(odd_prefill(NULL, tokens, 1) == ODD_ERR_ARG);
     EXPECT(odd_logits(NULL) == NULL);
     EXPECT(odd_sample(NULL, NULL) == ODD_ERR_ARG);
     EXPECT(odd_generate(NULL, "a", 1, NULL, collect, NULL) == ODD_ERR_ARG);
 
-    odd_reset(&state);
+    EXPECT(odd_reset(&state) == ODD_OK);
     EXPECT(odd_logits(&state) == NULL);
     EXPECT(odd_sample(&state, NULL) == ODD_ERR_STATE);
     EXPECT(odd_prefill(&state, NULL, 1) == ODD_ERR_ARG);
@@ -63,6 +64,30 @@ static int misuse(void)
     EXPECT(odd_tokens(&state, &count) != NULL && count == 0); /* nothing was evaluated by all this */
     EXPECT(odd_generate(&state, "a", 1, NULL, NULL, NULL) == ODD_ERR_ARG);
     EXPECT(strlen(odd_strerror(ODD_ERR_FULL)) > 0 && strlen(odd_strerror(-99)) > 0);
+    return 0;
+}
+
+/* A state at an address that its members do not allow is refused, untouched, by every function. */
+static int odd_addresses(void)
+{
+    static _Alignas(ODD_ALIGNMENT) unsigned char memory[ODD_RAM_BYTES + ODD_ALIGNMENT];
+    size_t count = 9;
+    for (size_t shift = 1; shift < ODD_ALIGNMENT; shift++) {
+        void *place = memory + shift;
+        struct odd *displaced = place;
+        EXPECT(odd_reset(displaced) == ODD_ERR_ARG);
+        memcpy(place, &state, sizeof state); /* a copy of one that was reset */
+        EXPECT(odd_eval(displaced, 1) == ODD_ERR_STATE);
+        EXPECT(odd_sample(displaced, NULL) == ODD_ERR_STATE);
+        EXPECT(odd_logits(displaced) == NULL && odd_tokens(displaced, &count) == NULL && count == 0);
+        EXPECT(odd_generate(displaced, "a", 1, NULL, collect, &count) == ODD_ERR_STATE);
+        memset(memory, 0, sizeof memory);
+        EXPECT(odd_reset(displaced) == ODD_ERR_ARG);
+        for (size_t i = 0; i < sizeof memory; i++)
+            EXPECT(memory[i] == 0);
+    }
+    void *place = memory;
+    EXPECT(odd_reset(place) == ODD_OK && odd_eval(place, 1) == ODD_OK);
     return 0;
 }
 
@@ -141,5 +166,5 @@ static int generates(void)
 
 int main(void)
 {
-    return misuse() || full_context() || forks() || prefills() || generates();
+    return misuse() || odd_addresses() || full_context() || forks() || prefills() || generates();
 }

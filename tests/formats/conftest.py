@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from llgen.codegen.vocabulary import Kind, Piece
+from llgen.codegen.model.vocabulary import Kind, Piece
 
 Array = npt.NDArray[np.float32]
 

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import WITHOUT_TORCH, Command, shell
 from models import random_checkpoint, trained_vocabulary
 
-from llgen.codegen.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from llgen.codegen.cli import main
-from llgen.codegen.config import ModelConfig
 from llgen.codegen.formats.detect import Form, detect
-from llgen.codegen.formats.llama2c_tokenizer import read_tokenizer_bin
+from llgen.codegen.formats.hf.directory import load_checkpoint, save_checkpoint
+from llgen.codegen.formats.llama2c.tokenizer import read_tokenizer_bin
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
 
-Run = Callable[..., tuple[int, str, str]]
 CONFIG = ModelConfig(
     dim=64, hidden_dim=172, n_layers=1, n_heads=4, n_kv_heads=2, head_dim=16, vocab_size=420, max_seq_len=16
 )
-
-
-@pytest.fixture
-def llgen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; returns exit code, stdout and stderr."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["llgen", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        code = end.value.code
-        assert isinstance(code, int)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -59,13 +42,24 @@ WRITTEN = [
         ["fox"],
         ["tokenizer_config.json", 'next: transformers.AutoModelForCausalLM.from_pretrained("'],
     ),
-    (["--format", "gguf", "-o", "fox.gguf"], Form.GGUF, ["fox.gguf"], [": GGUF, F32, ", "next: llama-cli -m "]),
+    (
+        ["--format", "gguf", "-o", "fox.gguf"],
+        Form.GGUF,
+        ["fox.gguf"],
+        [": GGUF, F32, ", "next: llama-cli -m ", "quantised K cache: its blocks of 32 do not divide heads of 16;"],
+    ),
+    (["--format", "hf", "-o", "fox"], Form.HUGGING_FACE, ["fox"], ["generation_config.json", "tokenizer.json"]),
+    (["-o", "fox"], Form.HUGGING_FACE, ["fox"], ["tokenizer_config.json"]),
+    (["-o", "fox-1"], Form.HUGGING_FACE, ["fox-1"], ["tokenizer_config.json"]),
+    (["--type", "q8_0", "-o", "fox.GGUF"], Form.GGUF, ["fox.GGUF"], [": GGUF, Q8_0, "]),
+    (["-o", "fox.bin"], Form.LLAMA2C, ["fox.bin", "fox.tokenizer.bin"], [": llama2.c v0, float32, "]),
+    (["-o", "fox.pt"], Form.TORCH, ["fox.pt"], ["python sample.py"]),
     (["--format", "gguf", "--type", "f16", "-o", "x"], Form.GGUF, ["x"], [": GGUF, F16, "]),
     (
         ["--format", "gguf", "--type", "q8_0", "-o", "x"],
         Form.GGUF,
         ["x"],
-        ["F16 instead of Q8_0, whose blocks of 32 do not divide the rows: 1 matrix, blk.0.ffn_down.weight first"],
+        ["F16 instead of Q8_0, whose blocks of 32 do not divide the rows: 1 matrix, first blk.0.ffn_down.weight"],
     ),
     (
         ["--format", "llama2c", "-o", "fox.bin"],
@@ -101,7 +95,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize(("arguments", "form", "files", "said"), WRITTEN, ids=lambda value: str(value)[:50])
 def test_writes(
-    llgen: Run,
+    llgen: Command,
     model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -119,15 +113,26 @@ def test_writes(
         for words in said:
             assert words in stderr
     answer = json.loads(stdout)
-    assert (answer["model"], answer["format"]) == (arguments[-1], arguments[1])
+    named = {Form.HUGGING_FACE: "huggingface", Form.GGUF: "gguf", Form.LLAMA2C: "llama2c", Form.TORCH: "pt"}
+    assert (answer["model"], answer["format"]) == (arguments[-1], named[form])
     assert all(Path(file).is_file() for file in answer["files"])
     assert files == sorted(entry.name for entry in out.iterdir())
     assert detect(out / files[0]) is form
     assert len({entry.stat().st_mode for entry in out.rglob("*") if entry.is_file()}) == 1
 
 
+def test_of_heads_that_blocks_divide_nothing_is_said(llgen: Command, tmp_path: Path) -> None:
+    config = replace(CONFIG, n_heads=2, n_kv_heads=1, head_dim=32)
+    save_checkpoint(random_checkpoint(config, vocabulary=trained_vocabulary(420)), tmp_path / "fox")
+    code, _, stderr = llgen("export", tmp_path / "fox", "-o", tmp_path / "fox.gguf")
+    assert code == 0
+    assert "K cache" not in stderr
+
+
 @pytest.mark.parametrize("format_", ["gguf", "llama2c", "pt", "huggingface"])
-def test_import_brings_it_back(llgen: Run, model: Path, checkpoint: Checkpoint, tmp_path: Path, format_: str) -> None:
+def test_import_brings_it_back(
+    llgen: Command, model: Path, checkpoint: Checkpoint, tmp_path: Path, format_: str
+) -> None:
     assert llgen("export", model, "--format", format_, "-o", tmp_path / "x.out")[0] == 0
     tokenizer = [] if format_ in ("gguf", "huggingface") else ["--tokenizer", model / "tokenizer.model"]
     code, _, stderr = llgen("import", tmp_path / "x.out", *tokenizer, "-o", tmp_path / "back")
@@ -140,7 +145,7 @@ def test_import_brings_it_back(llgen: Run, model: Path, checkpoint: Checkpoint, 
         np.testing.assert_array_equal(again.tensors[name], tensor)
 
 
-def test_exports_from_any_form(llgen: Run, model: Path, tmp_path: Path) -> None:
+def test_exports_from_any_form(llgen: Command, model: Path, tmp_path: Path) -> None:
     llgen("export", model, "--format", "llama2c", "--version", "2", "-o", tmp_path / "fox.bin")
     code, _, stderr = llgen(
         "export", tmp_path / "fox.bin", "--tokenizer", tmp_path / "fox.tokenizer.bin",
@@ -152,30 +157,40 @@ def test_exports_from_any_form(llgen: Run, model: Path, tmp_path: Path) -> None:
     assert read_tokenizer_bin(tmp_path / "fox.tokenizer.bin").pieces == trained_vocabulary(420).pieces
 
 
-def test_without_a_tokenizer_it_says_so(llgen: Run, tmp_path: Path) -> None:
+def test_a_version_in_the_name_of_a_directory_is_no_suffix(llgen: Command, model: Path, tmp_path: Path) -> None:
+    code, _, stderr = llgen("export", model, "-o", tmp_path / "fox-v1.5")
+    assert code == 0, stderr
+    assert load_checkpoint(tmp_path / "fox-v1.5").config == load_checkpoint(model).config
+
+
+def test_without_a_tokenizer_it_says_so(llgen: Command, tmp_path: Path) -> None:
     save_checkpoint(random_checkpoint(CONFIG), tmp_path / "bare")
-    for format_, words in (("llama2c", "run.c needs the tokenizer.bin"), ("gguf", "token ids alone")):
+    for format_, words in (("llama2c", "run.c needs the tokenizer.bin"), ("gguf", "only token ids")):
         code, _, stderr = llgen("export", tmp_path / "bare", "--format", format_, "-o", tmp_path / format_)
         assert code == 0
         assert f"no tokenizer: {words}" in stderr or words in stderr
     assert {"bare", "gguf", "llama2c"} == {entry.name for entry in tmp_path.iterdir()}
 
 
-def test_says_what_run_c_takes_otherwise(llgen: Run, tmp_path: Path) -> None:
+def test_says_what_run_c_takes_otherwise(llgen: Command, tmp_path: Path) -> None:
     vocabulary = trained_vocabulary(150, byte_fallback=False, bos_id=2, eos_id=1)
-    config = replace(CONFIG, vocab_size=len(vocabulary), bos_id=2, eos_id=1)
+    config = replace(CONFIG, vocab_size=len(vocabulary), bos_id=2, end_ids=(1, 2))
     save_checkpoint(random_checkpoint(config, vocabulary=vocabulary), tmp_path / "fox")
     code, _, stderr = llgen("export", tmp_path / "fox", "--format", "llama2c", "-o", tmp_path / "fox.bin")
     assert code == 0
-    assert "llama2.c's code takes BOS for 1 and EOS for 2; this model's are 2 and 1" in stderr
-    assert "run.c takes 3 to 258 for bytes" in stderr
+    assert "llama2.c's code expects BOS 1 and EOS 2; this model's are 2 and 1" in stderr
+    assert "run.c uses pieces 3 to 258 for bytes" in stderr
 
 
 # arguments after `export` -> (exit code, what stderr must say)
 REFUSED = [
-    (["MODEL", "-o", "OUT"], 2, "Missing option '--format'"),
+    (["MODEL", "-o", "OUT.onnx"], 2, "does not say what to write\n  try: --format huggingface (hf), gguf, llama2c or"),
+    (["MODEL", "-o", "DIARY"], 2, "diary.txt' does not say what to write"),
+    (["MODEL", "--format", "gguf", "-o", "OUT.bin"], 2, "--format gguf contradicts the name"),
+    (["MODEL", "--format", "hf", "-o", "OUT.gguf"], 2, "out.gguf', which means gguf"),
+    (["MODEL", "--type", "q8_0", "-o", "OUT"], 2, "--type is for --format gguf, not huggingface"),
     (["MODEL", "--format", "onnx", "-o", "OUT"], 2, "'onnx' is not one of"),
-    (["MODEL", "--format", "gguf"], 2, "Missing option '-o'"),
+    (["MODEL", "--format", "gguf"], 2, "missing option '-o'"),
     (["missing", "--format", "gguf", "-o", "OUT"], 2, "'missing' does not exist"),
     (["MODEL", "--format", "pt", "--type", "f16", "-o", "OUT"], 2, "--type is for --format gguf, not pt"),
     (["MODEL", "--format", "gguf", "--version", "1", "-o", "OUT"], 2, "--version is for --format llama2c, not gguf"),
@@ -185,7 +200,7 @@ REFUSED = [
     (["MODEL", "--format", "gguf", "-o", "DIARY"], 1, "exists and is not a GGUF file"),
     (["MODEL", "--format", "llama2c", "-o", "DIARY"], 1, "exists and is not a llama2.c checkpoint"),
     (["MODEL", "--format", "pt", "-o", "DIARY"], 1, "exists and is not a PyTorch file"),
-    (["MODEL", "--format", "huggingface", "-o", "DIARY"], 1, "exists and is a file"),
+    (["MODEL", "--format", "huggingface", "-o", "DIARY"], 2, "exists and is a file"),
     (["MODEL", "--format", "huggingface", "-o", "FOLDER"], 1, "which is not llgen's to replace"),
     (["MODEL", "--format", "llama2c", "-o", "FOLDER/diary.bin"], 1, "exists and is no tokenizer.bin"),
     (["DIARY", "--format", "gguf", "-o", "OUT"], 1, "seems to be no llama2.c checkpoint"),
@@ -196,7 +211,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("arguments", "exit_code", "message"), REFUSED, ids=lambda value: str(value)[:50])
 def test_refusal_leaves_nothing_behind(
-    llgen: Run, model: Path, checkpoint: Checkpoint, tmp_path: Path, arguments: list[str], exit_code: int, message: str
+    llgen: Command,
+    model: Path,
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    arguments: list[str],
+    exit_code: int,
+    message: str,
 ) -> None:
     folder, diary = tmp_path / "folder", tmp_path / "diary.txt"
     folder.mkdir()
@@ -204,6 +225,7 @@ def test_refusal_leaves_nothing_behind(
     diary.write_text("Once upon a time there was a diary.")
     save_checkpoint(replace(checkpoint, config=replace(CONFIG, rope_theta=5000.0)), tmp_path / "theta")
     places = {"MODEL": model, "OUT": tmp_path / "out", "FOLDER": folder, "DIARY": diary, "THETA": tmp_path / "theta"}
+    places |= {f"OUT{suffix}": tmp_path / f"out{suffix}" for suffix in (".onnx", ".bin", ".gguf")}
     places["FOLDER/diary.bin"] = folder / "diary.bin"
     before = set(tmp_path.rglob("*"))
     code, stdout, stderr = llgen("export", *(places.get(word, word) for word in arguments))
@@ -214,21 +236,21 @@ def test_refusal_leaves_nothing_behind(
     assert diary.read_text() == "Once upon a time there was a diary."
 
 
-def test_import_says_which_end_tokens_it_drops(llgen: Run, model: Path, tmp_path: Path) -> None:
+def test_import_says_that_files_end_a_text_differently(llgen: Command, model: Path, tmp_path: Path) -> None:
+    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        (model / name).unlink()
     path = model / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [2, 5, 7]}))
     code, _, stderr = llgen("import", model, "-o", tmp_path / "out")
     assert code == 0
-    assert "config.json lists 3 end tokens (2, 5, 7): generation stops at the first, 2, alone" in stderr
+    assert (
+        "what ends a text differs, config.json with 2 '</s>', 5 '<0x02>' and 7 '<0x04>', tokenizer.model with 2 '</s>':"
+        " llgen ends it with 2 '</s>', 5 '<0x02>', 7 '<0x04>' and 1 '<s>'\n"
+    ) in stderr
 
 
 def test_without_torch_pt_alone_is_refused(model: Path, tmp_path: Path) -> None:
-    program = "import sys; sys.modules['torch'] = None\nfrom llgen.codegen.cli import main; main()"
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
+    run = partial(shell, command=WITHOUT_TORCH)
     refused = run("export", model, "--format", "pt", "-o", tmp_path / "x.pt")
     assert refused.returncode == 1
     assert (

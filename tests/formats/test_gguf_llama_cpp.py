@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from interleaved import reference_logits
-from models import random_checkpoint
+from models import random_checkpoint, trained_vocabulary
+from texts import random_texts
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.config import ModelConfig
 from llgen.codegen.formats.detect import read_any
-from llgen.codegen.formats.gguf_read import read_gguf
-from llgen.codegen.formats.gguf_write import write_gguf
+from llgen.codegen.formats.gguf.read import read_gguf
+from llgen.codegen.formats.gguf.write import write_gguf
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.rope import LinearScaling, Llama3Scaling, RopeScaling, TableScaling, YarnScaling
+from llgen.codegen.model.sentence_piece import SentencePiece
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
@@ -79,9 +82,64 @@ def test_computes_the_same_logits_of_odd_shapes(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("text", [TEXT, "Käse, 中文 😀!\n", "a\tb"])
-def test_encodes_as_the_tokenizer_does(stories: Checkpoint, text: str, tmp_path: Path) -> None:
-    assert stories.vocabulary is not None
-    write_gguf(stories, tmp_path / "model.gguf", "f32")
+SCALINGS: dict[str, RopeScaling] = {
+    "linear": LinearScaling(2.5),
+    "llama3": Llama3Scaling(8.0, low_freq_factor=0.75, high_freq_factor=3.0, original_max_position_embeddings=14),
+    "yarn": YarnScaling(4.0, 8, YarnScaling.usual_attention_factor(4.0)),
+    "yarn, another attention factor": YarnScaling(4.0, 300, 0.9),
+    "yarn, all set": YarnScaling(3.0, 12, 0.9, beta_fast=1.5, beta_slow=0.5, truncate=False),
+    "table": TableScaling(tuple(1.0 + pair / 3 for pair in range(16)), 1.25),
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
+def test_computes_the_same_logits_with_a_scaled_rotation(scaling: RopeScaling, tmp_path: Path) -> None:
+    checkpoint = random_checkpoint(replace(WIDE, rope_scaling=scaling))
+    write_gguf(checkpoint, tmp_path / "model.gguf", "f32")
+    tokens = [(7 * position) % WIDE.vocab_size for position in range(WIDE.max_seq_len)]
+    theirs, ours = logits(tmp_path / "model.gguf", tokens), reference_logits(checkpoint, tokens)
+    assert (np.abs(theirs - ours).max(axis=1) <= 1e-4 * np.ptp(ours, axis=1)).all()
+    plain = reference_logits(replace(checkpoint, config=WIDE), tokens)
+    assert np.abs(ours - plain).max() > 1e-2 * np.ptp(plain)
+
+
+TEXTS = random_texts(10_000)
+VOCABULARIES: dict[str, dict[str, bool]] = {
+    "folds spaces": {},
+    "folds spaces without prefix": {"add_dummy_prefix": False},
+    "keeps spaces": {"remove_extra_whitespaces": False},
+    "keeps spaces without prefix": {"add_dummy_prefix": False, "remove_extra_whitespaces": False},
+}
+
+
+def is_folded(text: str) -> bool:
+    """Whether a tokenizer that folds spaces changes a text before it cuts it to pieces."""
+    return text != " ".join(word for word in text.split(" ") if word) or text.endswith("▁")
+
+
+@pytest.mark.parametrize("name", [*VOCABULARIES, "stories260K/tok512", "stories3M/tok4096"])
+def test_ids_of_ten_thousand_texts_are_sentencepieces_but_for_folded_spaces(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if name in VOCABULARIES:
+        vocabulary = trained_vocabulary(**VOCABULARIES[name])
+    else:
+        vocabulary = SentencePiece.from_file(request.getfixturevalue("shared") / "models" / f"{name}.model")
+    config = replace(WIDE, vocab_size=len(vocabulary))
+    write_gguf(random_checkpoint(config, vocabulary=vocabulary), tmp_path / "model.gguf", "f32")
     model = llama_cpp.Llama(str(tmp_path / "model.gguf"), vocab_only=True, verbose=False)
-    assert model.tokenize(text.encode()) == [1, *stories.vocabulary.encode(text)]
+    unfolded = [text for text in TEXTS if not (vocabulary.remove_extra_whitespaces and is_folded(text))]
+    assert len(unfolded) > 3000
+    for text in unfolded:
+        assert model.tokenize(text.encode()) == [1, *vocabulary.encode(text)], repr(text)
+    if vocabulary.remove_extra_whitespaces:
+        assert model.tokenize(b"a  b") != [1, *vocabulary.encode("a  b")]
+
+
+def test_it_stops_at_every_token_that_ends_a_text(tmp_path: Path) -> None:
+    vocabulary = trained_vocabulary()
+    config = replace(WIDE, vocab_size=len(vocabulary), end_ids=(2, 7, 1))
+    write_gguf(random_checkpoint(config, vocabulary=vocabulary), tmp_path / "model.gguf", "f32")
+    model = llama_cpp.Llama(str(tmp_path / "model.gguf"), vocab_only=True, verbose=False)
+    known = llama_cpp.llama_model_get_vocab(model.model)
+    assert [token for token in range(20) if llama_cpp.llama_vocab_is_eog(known, token)] == [1, 2, 7]

@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,33 +14,25 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece.sentencepiece_model_pb2 as schema
-from click.testing import CliRunner
+from commands import Command, invoke
 
-from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.cli import main
 from llgen.codegen.cli.evaluate import command as evaluate
-from llgen.codegen.fold import fold
-from llgen.codegen.quantize import round_to_nearest
-from llgen.codegen.spec import lower
-from llgen.codegen.vocabulary import Piece, Vocabulary
+from llgen.codegen.cli.main import group
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.model.spec import lower
+from llgen.codegen.model.vocabulary import Piece
+from llgen.codegen.quantise.fold import fold
+from llgen.codegen.quantise.quantize import round_to_nearest
+from llgen.errors import LlgenError
 
-Import = Callable[..., tuple[int, str, str]]
 Files = dict[str, Path]
 
 
 @pytest.fixture
-def llgen_import(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Import:
+def llgen_import(llgen: Command) -> Command:
     """Run `llgen import ARGUMENTS`; returns exit code, stdout and stderr."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["llgen", "import", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        code = end.value.code
-        assert isinstance(code, int)
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(llgen, "import")
 
 
 @pytest.fixture
@@ -54,6 +47,7 @@ def files(llama2c: Callable[..., Any], tokenizer_bin: Any, pieces: tuple[Piece, 
         "v2": llama2c(2, group_size=8).data,
         "tokenizer": tokenizer_bin(pieces),
         "smaller tokenizer": tokenizer_bin(pieces[:-1]),
+        "few pieces": tokenizer_bin((*pieces[:3], *pieces[-8:])),
         "larger tokenizer": tokenizer_bin((*pieces, Piece("x", -99.0, pieces[-1].kind))),
         "unigram": unigram.SerializeToString(),
         "truncated": llama2c(0).data[:-1],
@@ -81,14 +75,16 @@ def files(llama2c: Callable[..., Any], tokenizer_bin: Any, pieces: tuple[Piece, 
 @pytest.mark.parametrize(
     ("source", "form"), [("v0", "v0, float32"), ("v1", "v1, float32"), ("v2", "v2, Q8_0 in groups of 8")]
 )
-def test_makes_a_model_directory(llgen_import: Import, files: Files, tmp_path: Path, source: str, form: str) -> None:
+def test_makes_a_model_directory(llgen_import: Command, files: Files, tmp_path: Path, source: str, form: str) -> None:
     out = tmp_path / "new" / "tiny"
     code, stdout, stderr = llgen_import(files[source], "--tokenizer", files["tokenizer"], "-o", out)
     assert (code, stdout) == (0, "")
     assert f"llama2.c {form}" in stderr
     assert ("dequantised to float32" in stderr) == (source == "v2")
     assert f"next: llgen run {out}" in stderr
-    assert {"config.json", "model.safetensors", "tokenizer.model"} == {entry.name for entry in out.iterdir()}
+    expected = {"config.json", "generation_config.json", "model.safetensors", "source.json"}
+    expected |= {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}
+    assert expected == {entry.name for entry in out.iterdir()}
     checkpoint = load_checkpoint(out)
     assert checkpoint.vocabulary is not None
     assert (checkpoint.config.vocab_size, checkpoint.config.bos_id, checkpoint.config.eos_id) == (270, 1, 2)
@@ -96,13 +92,13 @@ def test_makes_a_model_directory(llgen_import: Import, files: Files, tmp_path: P
     assert [out] == list(out.parent.iterdir())
 
 
-def test_every_file_is_as_readable_as_the_next(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_every_file_is_as_readable_as_the_next(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     llgen_import(files["v0"], "--tokenizer", files["tokenizer"], "-o", out)
     assert len({entry.stat().st_mode for entry in out.iterdir()}) == 1
 
 
-def test_json(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_json(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     code, stdout, _ = llgen_import(files["v0"], "-o", out, "--json")
     answer = json.loads(stdout)
@@ -111,16 +107,64 @@ def test_json(llgen_import: Import, files: Files, tmp_path: Path) -> None:
     assert answer["parameters"] == sum(tensor.size for tensor in load_checkpoint(out).tensors.values())
 
 
-def test_without_tokenizer_it_says_so(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_without_tokenizer_it_says_so(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     code, _, stderr = llgen_import(files["v0"], "-o", out)
     assert code == 0
-    assert "no tokenizer: the model takes and gives token ids alone\n  try: " in stderr
+    assert "no tokenizer: input and output are only token ids\n  try: " in stderr
     assert not (out / "tokenizer.model").exists()
     assert load_checkpoint(out).vocabulary is None
 
 
-def test_a_directory_gets_its_tokenizer(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_rows_without_a_piece_are_padding_and_it_is_said_once(
+    llgen_import: Command, files: Files, tmp_path: Path
+) -> None:
+    out, again = tmp_path / "tiny", tmp_path / "again"
+    code, _, stderr = llgen_import(files["v0"], "--tokenizer", files["smaller tokenizer"], "-o", out)
+    assert code == 0
+    assert (
+        "the model has 270 rows and the tokenizer 269 pieces: the last 1 are padding, [PAD269] to [PAD269]; no"
+        " text contains them, and llgen never chooses them\n"
+    ) in stderr
+    vocabulary = load_checkpoint(out).vocabulary
+    assert vocabulary is not None
+    assert vocabulary.padding == (269,)
+    assert "padding" not in llgen_import(out, "-o", again)[2]
+    assert load_checkpoint(again).vocabulary == vocabulary
+
+
+def test_a_tokenizer_is_left_out_on_demand(llgen_import: Command, files: Files, tmp_path: Path) -> None:
+    whole, bare = tmp_path / "whole", tmp_path / "bare"
+    llgen_import(files["v0"], "--tokenizer", files["tokenizer"], "-o", whole)
+    code, _, stderr = llgen_import(whole, "--no-tokenizer", "-o", bare)
+    assert code == 0
+    assert "no tokenizer: input and output are only token ids\n" in stderr
+    assert load_checkpoint(bare).vocabulary is None
+    code, _, stderr = llgen_import(whole, "--no-tokenizer", "--tokenizer", files["tokenizer"], "-o", bare)
+    assert code == 2
+    assert "--tokenizer and --no-tokenizer exclude each other" in stderr
+
+
+def test_a_space_in_front_is_chosen_where_the_tokenizer_does_not_say(
+    llgen_import: Command, files: Files, tmp_path: Path
+) -> None:
+    given = ["--tokenizer", files["tokenizer"]]
+    code, _, stderr = llgen_import(files["v0"], *given, "-o", tmp_path / "a")
+    assert code == 0
+    assert "does not say whether a space is put in front of a text: it is, as llama2.c does" in stderr
+    code, _, stderr = llgen_import(files["v0"], *given, "--no-space-prefix", "-o", tmp_path / "b")
+    assert code == 0
+    assert "whether a space" not in stderr
+    for name, expected in (("a", True), ("b", False)):
+        vocabulary = load_checkpoint(tmp_path / name).vocabulary
+        assert vocabulary is not None
+        assert vocabulary.add_dummy_prefix is expected
+    code, _, stderr = llgen_import(files["v0"], "--no-space-prefix", "-o", tmp_path / "c")
+    assert code == 2
+    assert "--no-space-prefix is for a tokenizer.bin" in stderr
+
+
+def test_a_directory_gets_its_tokenizer(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     bare, out = tmp_path / "bare", tmp_path / "tiny"
     llgen_import(files["v1"], "-o", bare)
     code, _, stderr = llgen_import(bare, "--tokenizer", files["tokenizer"], "-o", out)
@@ -134,14 +178,14 @@ def test_a_directory_gets_its_tokenizer(llgen_import: Import, files: Files, tmp_
 
 
 def test_a_tokenizer_alone_becomes_a_model_file(
-    llgen_import: Import, files: Files, pieces: tuple[Piece, ...], tmp_path: Path
+    llgen_import: Command, files: Files, pieces: tuple[Piece, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "tiny.model"
     code, stdout, stderr = llgen_import(files["tokenizer"], "-o", out, "--json")
     assert code == 0
     assert {"tokenizer": str(out), "pieces": 270} == json.loads(stdout)
     assert f"wrote {out}: 270 pieces" in stderr
-    assert pieces == Vocabulary.from_file(out).pieces
+    assert pieces == SentencePiece.from_file(out).pieces
 
 
 # arguments after `import` (names of files, or options) -> (exit code, what stderr must say)
@@ -162,25 +206,25 @@ REFUSED = [
     (["unigram"], 1, "a tokenizer without a model"),
     (["tokenizer"], 2, "so -o must name a .model file"),
     (["tokenizer", "--tokenizer", "tokenizer"], 2, "and --tokenizer names another"),
-    (["v0", "--tokenizer", "smaller tokenizer"], 1, "the tokenizer holds 269 pieces; the model has 270"),
-    (["v0", "--tokenizer", "larger tokenizer"], 1, "the tokenizer holds 271 pieces; the model has 270"),
+    (["v0", "--tokenizer", "few pieces"], 1, "the tokenizer holds 11 pieces; the model has 270 tokens"),
+    (["v0", "--tokenizer", "larger tokenizer"], 1, "the tokenizer holds 271 pieces; the model has 270 tokens"),
     (["v0", "--tokenizer", "unigram"], 1, "is a Unigram tokenizer; llgen supports BPE"),
     (["v0", "--tokenizer", "v1"], 1, "is no tokenizer"),
     (["v0", "--tokenizer", "v0"], 1, "is damaged or no llama2.c tokenizer: piece 1 has length"),
     (["v0", "--tokenizer", "gguf"], 1, "is a GGUF file, no tokenizer"),
-    (["v0", "--tokenizer", "json"], 1, "is a JSON file, no tokenizer"),
+    (["v0", "--tokenizer", "json"], 1, "has no vocab from pieces to ids"),
     (["v0", "--tokenizer", "prose"], 1, "is no tokenizer"),
     (["v0", "--tokenizer", "empty"], 1, "is no tokenizer"),
     (["."], 1, "is not a model directory: it has no config.json"),
     (["missing"], 2, "'missing' does not exist"),
     (["v0", "--tokenizer", "missing"], 2, "'missing' does not exist"),
-    ([], 2, "Missing argument 'SOURCE'"),
+    ([], 2, "missing argument 'SOURCE'"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "exit_code", "message"), REFUSED, ids=lambda value: str(value)[:40])
 def test_refusal_leaves_nothing_behind(
-    llgen_import: Import, files: Files, tmp_path: Path, arguments: list[str], exit_code: int, message: str
+    llgen_import: Command, files: Files, tmp_path: Path, arguments: list[str], exit_code: int, message: str
 ) -> None:
     before = set(tmp_path.rglob("*"))
     code, stdout, stderr = llgen_import(*(files.get(name, name) for name in arguments), "-o", tmp_path / "out")
@@ -190,16 +234,27 @@ def test_refusal_leaves_nothing_behind(
     assert before == set(tmp_path.rglob("*"))
 
 
-def test_output_must_be_a_model_directory_or_new(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_output_must_be_a_model_directory_or_new(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     (tmp_path / "diary.txt").write_text("today")
-    for out in (tmp_path, tmp_path / "diary.txt"):
+    for out, expected in ((tmp_path, 1), (tmp_path / "diary.txt", 2)):
         code, _, stderr = llgen_import(files["v0"], "-o", out)
-        assert code == 1
+        assert code == expected
         assert "choose another -o" in stderr
     assert (tmp_path / "diary.txt").read_text() == "today"
 
 
-def test_imports_the_real_model(llgen_import: Import, shared: Path, tmp_path: Path) -> None:
+def test_what_is_imported_or_exported_is_not_replaced(llgen_import: Command, files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    llgen_import(files["v0"], "--tokenizer", files["tokenizer"], "-o", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    code, _, stderr = llgen_import(out, "-o", tmp_path / "tiny" / ".." / "tiny")
+    assert (code, "itself, which would be replaced" in stderr) == (1, True)
+    with pytest.raises(LlgenError, match="itself, which would be replaced"):
+        invoke(group, "export", out, "--format", "huggingface", "-o", out)
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_imports_the_real_model(llgen_import: Command, shared: Path, tmp_path: Path) -> None:
     folder = shared / "models" / "stories260K"
     made = []
     for tokenizer in ("tok512.model", "tok512.bin"):
@@ -223,7 +278,7 @@ def test_imports_the_real_model(llgen_import: Import, shared: Path, tmp_path: Pa
     ],
 )
 def test_refuses_real_tokenizers_of_other_models(
-    llgen_import: Import, shared: Path, tmp_path: Path, tokenizer: str, message: str
+    llgen_import: Command, shared: Path, tmp_path: Path, tokenizer: str, message: str
 ) -> None:
     source = shared / "models" / "stories260K" / "stories260K.bin"
     code, _, stderr = llgen_import(source, "--tokenizer", shared / tokenizer, "-o", tmp_path / "out")
@@ -235,7 +290,7 @@ def test_refuses_real_tokenizers_of_other_models(
 # --------------------------------------------------------------------------------------- weights quantised before
 
 
-def test_what_was_quantised_says_what_q8_costs_it(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_what_was_quantised_says_what_q8_costs_it(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     code, stdout, stderr = llgen_import(
         files["v2"], "--tokenizer", files["tokenizer"], "-o", tmp_path / "tiny", "--json"
     )
@@ -253,7 +308,7 @@ def test_what_was_quantised_says_what_q8_costs_it(llgen_import: Import, files: F
 
 
 @pytest.mark.parametrize("source", ["v0", "v1"])
-def test_what_was_not_says_nothing_of_it(llgen_import: Import, files: Files, tmp_path: Path, source: str) -> None:
+def test_what_was_not_says_nothing_of_it(llgen_import: Command, files: Files, tmp_path: Path, source: str) -> None:
     code, stdout, stderr = llgen_import(files[source], "-o", tmp_path / "tiny", "--json")
     assert code == 0
     assert "requantised" not in json.loads(stdout)
@@ -261,7 +316,7 @@ def test_what_was_not_says_nothing_of_it(llgen_import: Import, files: Files, tmp
 
 
 @pytest.mark.skipif(not find_spec("torch"), reason="pip install 'llgen[train]'")
-def test_a_text_says_it_in_perplexity(llgen_import: Import, files: Files, tmp_path: Path) -> None:
+def test_a_text_says_it_in_perplexity(llgen_import: Command, files: Files, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the cat\n<|endoftext|>\na dog and a cat\n")
     arguments = (files["v2"], "--tokenizer", files["tokenizer"], "--data", text, "-o", tmp_path / "tiny", "--json")
@@ -269,7 +324,7 @@ def test_a_text_says_it_in_perplexity(llgen_import: Import, files: Files, tmp_pa
     assert code == 0
     found = json.loads(stdout)["requantised"]
     assert found["documents"] == 2
-    asked = CliRunner().invoke(evaluate, [str(tmp_path / "tiny"), "--scheme", "q8", "--data", str(text), "--json"])
+    asked = invoke(evaluate, tmp_path / "tiny", "--scheme", "q8", "--data", text, "--json")
     assert json.loads(asked.stdout)["ratio_to_f32"] == found["ratio_to_f32"] != 1.0
     assert f"perplexity x{found['ratio_to_f32']:.4f} ±{found['standard_error']:.4f} of what was imported" in stderr
 
@@ -279,7 +334,7 @@ def test_a_text_says_it_in_perplexity(llgen_import: Import, files: Files, tmp_pa
     [("v0", (), "was never quantised"), ("v2", (), "comes without a tokenizer")],
 )
 def test_a_text_that_serves_nothing_is_refused(
-    llgen_import: Import, files: Files, tmp_path: Path, source: str, options: tuple[str, ...], message: str
+    llgen_import: Command, files: Files, tmp_path: Path, source: str, options: tuple[str, ...], message: str
 ) -> None:
     code, _, stderr = llgen_import(files[source], "--data", files["prose"], "-o", tmp_path / "tiny", *options)
     assert code == 2

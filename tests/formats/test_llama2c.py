@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.errors import LlgenError
 from llgen.codegen.formats.detect import read_any
-from llgen.codegen.formats.llama2c import read_header, read_llama2c
+from llgen.codegen.formats.llama2c.read import read_header, read_llama2c
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.errors import LlgenError
 
 Builder = Callable[..., Any]
 NAN = struct.pack("<f", float("nan"))
 INF = struct.pack("<f", float("inf"))
 
 # Each example overwrites the file of the one before, in one folder.
-in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+in_tmp_path = settings(max_examples=200)
 
 
 def read(tmp_path: Path, data: bytes) -> Checkpoint:

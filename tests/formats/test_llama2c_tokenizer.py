@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.formats.detect import read_vocabulary
-from llgen.codegen.formats.llama2c_tokenizer import read_tokenizer_bin
+from llgen.codegen.formats.detect import Form, detect, read_vocabulary
+from llgen.codegen.formats.llama2c.tokenizer import read_tokenizer_bin
 from llgen.codegen.formats.sentencepiece_model import write_model
-from llgen.codegen.vocabulary import Kind, Piece, Vocabulary
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.model.vocabulary import Kind, Piece, Vocabulary
+from llgen.errors import LlgenError, UsageError
+from llgen.notices import gathered
 
 Exporter = Callable[[tuple[Piece, ...]], bytes]
 
 # Words with single spaces between them: what the .bin does not say about runs of spaces cannot show.
 WORDS = st.lists(st.text(st.characters(exclude_characters=" ▁\0", exclude_categories=["Cs"]), min_size=1), max_size=8)
 # Each example overwrites the file of the one before, in one folder.
-in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+in_tmp_path = settings(max_examples=200)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def trained() -> Vocabulary:
         character_coverage=1.0,
         minloglevel=2,
     )
-    return Vocabulary.from_proto(model.getvalue())
+    return SentencePiece.from_proto(model.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +160,6 @@ MALFORMED = {
     "BOS twice": (GOOD + piece(b"<s>"), "<s> is already defined"),
     "no unknown piece": (GOOD[:4] + GOOD[4 + 13 :], "holds 0 unknown pieces"),
     "zero byte": (GOOD + piece(b"b\0"), "must not include null"),
-    "some bytes only": (GOOD + piece(b"<0x00>") + piece(b"<0x01>"), "does not list its 256 byte pieces in order"),
-    "bytes out of order": (
-        GOOD + b"".join(piece(b"<0x%02X>" % byte) for byte in [1, 0, *range(2, 256)]),
-        "does not list its 256 byte pieces in order",
-    ),
 }
 
 
@@ -180,6 +177,70 @@ def test_good_file_of_the_table_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["<0x-1>", "<0x+1>", "<0x 1>", "<0x1>", "<0x001>", "<0xab>", "<0xGG>"])
 def test_only_two_hex_digits_make_a_byte(tmp_path: Path, text: str) -> None:
     assert Kind.NORMAL is read(tmp_path, GOOD + piece(text.encode())).pieces[-1].kind
+
+
+OLDER = {
+    "August 2023": (True, lambda byte: chr(byte).encode()),
+    "August 2023, one byte each": (True, lambda byte: bytes([byte])),
+    "July 2023, no longest length": (False, lambda byte: chr(byte).encode()),
+}
+
+
+@pytest.mark.parametrize(("has_longest", "spelled"), OLDER.values(), ids=OLDER)
+def test_files_of_2023_are_read_whose_bytes_are_characters(
+    tmp_path: Path, pieces: tuple[Piece, ...], has_longest: bool, spelled: Callable[[int], bytes]
+) -> None:
+    texts = [spelled(index - 3) if 3 <= index < 259 else each.text.replace("▁", " ").encode()
+             for index, each in enumerate(pieces)]  # fmt: skip
+    data = b"".join(struct.pack("<fi", each.score, len(text)) + text for each, text in zip(pieces, texts, strict=True))
+    path = tmp_path / "tokenizer.bin"
+    path.write_bytes(struct.pack("<i", 9) * has_longest + data)
+    assert detect(path) is Form.LLAMA2C_TOKENIZER
+    assert read_vocabulary(path).pieces == pieces
+
+
+def test_the_very_first_form_is_named_as_what_it_is(tmp_path: Path, pieces: tuple[Piece, ...]) -> None:
+    path = tmp_path / "tokenizer.bin"
+    path.write_bytes(b"".join(struct.pack("<i", len(each.text.encode())) + each.text.encode() for each in pieces))
+    assert detect(path) is Form.LLAMA2C_TOKENIZER
+    with pytest.raises(LlgenError, match="tokenizer of July 2023, without scores"):
+        read_vocabulary(path)
+
+
+def test_whether_a_space_is_put_in_front_is_assumed_aloud_or_told(
+    tmp_path: Path, pieces: tuple[Piece, ...], tokenizer_bin: Callable[[tuple[Piece, ...]], bytes]
+) -> None:
+    path = tmp_path / "tokenizer.bin"
+    path.write_bytes(tokenizer_bin(pieces))
+    with gathered() as said:
+        assert read_vocabulary(path).add_dummy_prefix
+    assert said == [
+        f"'{path}' does not say whether a space is put in front of a text: it is, as llama2.c does;"
+        " --no-space-prefix leaves it out"
+    ]
+    with gathered() as said:
+        assert read_vocabulary(path, space_prefix=True).add_dummy_prefix
+        assert not read_vocabulary(path, space_prefix=False).add_dummy_prefix
+    assert said == []
+    (tmp_path / "t.model").write_bytes(read_vocabulary(path).proto)
+    with pytest.raises(UsageError, match="stores whether a space is put in front"):
+        read_vocabulary(tmp_path / "t.model", space_prefix=False)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0, *range(2, 256)], [*range(9), *range(10, 256)]])
+def test_bytes_may_be_missing_or_stand_in_another_order(tmp_path: Path, order: list[int]) -> None:
+    path = tmp_path / "tokenizer.bin"
+    path.write_bytes(GOOD + b"".join(piece(b"<0x%02X>" % byte) for byte in order))
+    with gathered() as said:
+        vocabulary = read_vocabulary(path, space_prefix=True)
+    missing = f"has no piece for {256 - len(order)} of the 256 bytes: a character that needs one becomes '<unk>'"
+    assert [missing in note for note in said] == [True] * (len(order) < 256)
+    first = len(vocabulary) - len(order)
+    assert vocabulary.byte_base is None
+    for byte in range(128):
+        if chr(byte) not in " a":
+            expected = first + order.index(byte) if byte in order else vocabulary.unknown_id
+            assert vocabulary.encode("a" + chr(byte))[-1] == expected
 
 
 @in_tmp_path
@@ -214,7 +275,7 @@ def test_damaged_model_loads_or_is_refused(rebuilt: Vocabulary, tmp_path: Path, 
 def real(request: pytest.FixtureRequest, shared: Path) -> tuple[Vocabulary, Vocabulary]:
     """An original tokenizer.model, and one rebuilt from its tokenizer.bin."""
     stem = shared / "models" / str(request.param)
-    return Vocabulary.from_file(stem.with_suffix(".model")), read_tokenizer_bin(stem.with_suffix(".bin"))
+    return SentencePiece.from_file(stem.with_suffix(".model")), read_tokenizer_bin(stem.with_suffix(".bin"))
 
 
 def test_rebuilds_real_pieces(real: tuple[Vocabulary, Vocabulary]) -> None:

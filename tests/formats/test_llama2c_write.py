@@ -9,27 +9,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from interleaved import assert_close, interleaved_logits, reference_logits
 from models import random_checkpoint, trained_vocabulary
 from shapes import odd_configs
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import LlgenError
 from llgen.codegen.formats.detect import Form, detect, read_any
-from llgen.codegen.formats.llama2c import read_llama2c
-from llgen.codegen.formats.llama2c_tokenizer import pack_tokenizer_bin, read_tokenizer_bin, write_tokenizer_bin
-from llgen.codegen.formats.llama2c_write import fitting_group_size, write_llama2c
-from llgen.codegen.vocabulary import Piece, Vocabulary
+from llgen.codegen.formats.llama2c.read import read_llama2c
+from llgen.codegen.formats.llama2c.tokenizer import pack_tokenizer_bin, read_tokenizer_bin, write_tokenizer_bin
+from llgen.codegen.formats.llama2c.write import fitting_group_size, write_llama2c
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.rope import LinearScaling
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.model.vocabulary import Piece
+from llgen.errors import LlgenError
 
 Array = npt.NDArray[np.float32]
 SMALL = ModelConfig(
     dim=24, hidden_dim=20, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=6, vocab_size=37, max_seq_len=9, tied=False
 )
 TOKENS = [1, 2, 0, 2]
-in_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+in_tmp_path = settings(max_examples=40)
 
 
 def take_apart(data: bytes, config: ModelConfig, version: int, group_size: int) -> dict[str, Array]:
@@ -132,8 +134,9 @@ def test_groups_divide_every_vector(dim: int, hidden: int, wanted: int, size: in
     ("changed", "message"),
     [
         ({"rope_theta": 5000.0}, "fixes rope_theta at 10000.0; the model has 5000.0"),
+        ({"rope_scaling": LinearScaling(2.0)}, "llama2.c's code scales no RoPE; the model has linear"),
         ({"norm_eps": 1e-6}, "fixes norm_eps at 1e-05; the model has 1e-06"),
-        ({"head_dim": 4}, "would take dim / n_heads = 24 / 4, and the model has 4"),
+        ({"head_dim": 4}, "would compute dim / n_heads = 24 / 4, and the model has 4"),
     ],
 )
 def test_refuses_what_llama2c_would_compute_otherwise(changed: dict[str, float], message: str, tmp_path: Path) -> None:
@@ -169,8 +172,8 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path, monkeypatch: pytest.
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llgen.codegen.formats.llama2c_write._pack", full)
-    with pytest.raises(LlgenError, match=r"cannot write '.*model\.bin': No space left on device"):
+    monkeypatch.setattr("llgen.codegen.formats.llama2c.write._pack", full)
+    with pytest.raises(LlgenError, match=r"cannot write '.*model\.bin': no space left, "):
         write_llama2c(random_checkpoint(SMALL, seed=2), path, 1)
     assert ([path], before) == (list(tmp_path.iterdir()), path.read_bytes())
 
@@ -245,4 +248,6 @@ def test_writes_the_original_v2_of_a_larger_model_again(shared: Path, tmp_path: 
 @pytest.mark.parametrize("stem", ["stories260K/tok512", "stories3M/tok4096"])
 def test_writes_the_original_tokenizer_again(shared: Path, stem: str) -> None:
     path = shared / "models" / stem
-    assert path.with_suffix(".bin").read_bytes() == pack_tokenizer_bin(Vocabulary.from_file(path.with_suffix(".model")))
+    assert path.with_suffix(".bin").read_bytes() == pack_tokenizer_bin(
+        SentencePiece.from_file(path.with_suffix(".model"))
+    )

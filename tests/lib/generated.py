@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from processors import require_processor
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.extras import PLAIN, Extras
-from llgen.codegen.machine import compile_flags
-from llgen.codegen.pipeline import Generation, generate, quantized
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.toolchain import NUMERIC_FLAGS
-from llgen.codegen.tuning import Values
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.plan.extras import PLAIN, Extras
+from llgen.codegen.plan.tuning import Values
+from llgen.codegen.quantise.quantize import QuantModel, quantized
+from llgen.codegen.render.pipeline import Generation, generate
+from llgen.codegen.words.flags import NUMERIC_FLAGS, compile_flags
 from llgen.targets.schema import Target, load_target
 
 EMIT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
@@ -34,6 +34,7 @@ class SamplerStruct(ctypes.Structure):
 # Reaches the writer of text inside the tokenizer's file.
 _WRITER = """
 #include "{p}_tokenizer.c"
+#include "{p}_names.h"
 
 void {p}_write(const int32_t *tokens, size_t count, {p}_emit_fn emit);
 
@@ -42,7 +43,7 @@ void {p}_write(const int32_t *tokens, size_t count, {p}_emit_fn emit)
     struct writer w = {{ .emit = emit }};
     for (size_t i = 0; i < count; i++)
         writer_put(&w, tokens[i]);
-    writer_drain(&w, true);
+    {drain}
 }}
 """
 
@@ -64,19 +65,22 @@ class Library:
         extras: Extras = PLAIN,
     ) -> None:
         facts = load_target(target) if isinstance(target, str) else target
+        require_processor(facts)
         model = source if isinstance(source, QuantModel) else quantized(source, scheme, kv, context)
         self.generation: Generation = generate(model, facts, prefill=prefill, tuning=tuning, extras=extras)
         write_files(self.generation, folder)
         path = folder / "library.so"
         sources = list(self.generation.model_sources)
-        tokenizer = f"{self.generation.context.p}_tokenizer.c"
+        tokenizer = f"{self.generation.words.names.p}_tokenizer.c"
         if tokenizer in sources:
             sources[sources.index(tokenizer)] = "writer.c"
-            (folder / "writer.c").write_text(_WRITER.format(p=self.generation.context.p))
+            has_bytes = b"writer_drain" in self.generation.files[tokenizer]
+            drain = "writer_drain(&w, true);" if has_bytes else ""
+            (folder / "writer.c").write_text(_WRITER.format(p=self.generation.words.names.p, drain=drain))
         flags = ["-O2", "-shared", "-fPIC", *NUMERIC_FLAGS, *compile_flags(facts)]
         command = ["gcc", *flags, "-o", str(path), *sources]
         subprocess.run(command, cwd=folder, check=True)
-        self.prefix = self.generation.context.p
+        self.prefix = self.generation.words.names.p
         self.library = ctypes.CDLL(str(path))
         self.state = ctypes.create_string_buffer(self.generation.memory.ram_bytes)
         self.function("logits").restype = ctypes.c_void_p

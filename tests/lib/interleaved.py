@@ -11,22 +11,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.quantize import quantize
-from llgen.codegen.reference import Reference
-from llgen.codegen.spec import lower
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.spec import lower
+from llgen.codegen.quantise.quantize import quantize
+from llgen.codegen.reference.forward import Reference
 
 Array = npt.NDArray[np.float64]
 
 
-def interleaved_logits(config: ModelConfig, weights: Mapping[str, npt.ArrayLike], tokens: Sequence[int]) -> Array:
-    """[len(tokens), vocab_size]; `weights` by the names of GGUF, blk.0.attn_q and so on, without ".weight"."""
+def interleaved_logits(
+    config: ModelConfig,
+    weights: Mapping[str, npt.ArrayLike],
+    tokens: Sequence[int],
+    turns: npt.NDArray[np.complex128] | None = None,
+) -> Array:
+    """[len(tokens), vocab_size]; `weights` by the names of GGUF, blk.0.attn_q and so on, without ".weight".
+
+    `turns` [len(tokens), head_dim / 2] are the factors of the pairs at each position; None: those of a plain rotation.
+    """
     w = {name: np.asarray(tensor, dtype=np.float64) for name, tensor in weights.items()}
-    turns = np.exp(
-        1j
-        * np.outer(np.arange(len(tokens)), config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim))
-    )
+    if turns is None:
+        frequencies = config.rope_theta ** (-np.arange(0, config.head_dim, 2) / config.head_dim)
+        turns = np.exp(1j * np.outer(np.arange(len(tokens)), frequencies))
     x = w["token_embd"][list(tokens)]
     for layer in range(config.n_layers):
         here = f"blk.{layer}."

@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import sentencepiece
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.fold import fold
-from llgen.codegen.matrix import to_bits
-from llgen.codegen.quantize import QuantModel, assemble
-from llgen.codegen.spec import lower
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.contract.matrix import to_bits
+from llgen.codegen.model.architectures import tensor_shapes
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.rope import LinearScaling, Llama3Scaling, RopeScaling, TableScaling, YarnScaling
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.model.spec import lower
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.codegen.quantise.fold import fold
+from llgen.codegen.quantise.quantize import QuantModel, assemble
 
 # Odd on purpose: no width is a multiple of a block of rows, a head is no power of two, the vocabulary ends mid-block.
 ODD = ModelConfig(
@@ -32,6 +36,15 @@ ODD = ModelConfig(
     tied=False,
 )
 
+SCALINGS: dict[str, RopeScaling] = {
+    "linear": LinearScaling(2.5),
+    "llama3": Llama3Scaling(8.0, low_freq_factor=0.75, high_freq_factor=3.0, original_max_position_embeddings=14),
+    "yarn": YarnScaling(4.0, 16, YarnScaling.usual_attention_factor(4.0)),
+    "yarn, all set": YarnScaling(3.0, 12, 0.9, beta_fast=1.5, beta_slow=0.5, truncate=False),
+    "table": TableScaling((1.0, 1.5, 6.0), 1.25),
+}
+"""RoPE scaling of each kind, for heads of 6."""
+
 MIXED = replace(ODD, dim=160, n_heads=4, n_kv_heads=2, head_dim=48, tied=True)
 """Its channels are mixed by 32, and the values of its heads by 16."""
 
@@ -47,7 +60,7 @@ def random_checkpoint(
             if len(shape) == 1
             else generator.standard_normal(shape) / np.sqrt(shape[-1])
         ).astype(np.float32)
-        for tensor, shape in config.tensor_shapes().items()
+        for tensor, shape in tensor_shapes(config).items()
     }
     return Checkpoint(name, config, tensors, vocabulary)
 
@@ -90,4 +103,11 @@ def trained_vocabulary(size: int = 420, *, byte_fallback: bool = True, **options
         minloglevel=2,
         **options,
     )
-    return Vocabulary.from_proto(model.getvalue())
+    return SentencePiece.from_proto(model.getvalue())
+
+
+def talking_checkpoint(**changes: Any) -> Checkpoint:
+    """A random model called fox with a tokenizer; `changes` are of its configuration."""
+    vocabulary = trained_vocabulary()
+    config = replace(ODD, vocab_size=len(vocabulary), tied=True)
+    return random_checkpoint(replace(config, **changes), name="fox", vocabulary=vocabulary)

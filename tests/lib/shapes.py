@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from llgen.codegen.config import ModelConfig
+from llgen.codegen.model.config import ModelConfig
 
 
 @st.composite

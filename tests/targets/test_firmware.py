@@ -7,13 +7,14 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from generated import write_files
 
-from llgen.codegen.build import build, build_cached
-from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.errors import ExitCode, LlgenError
-from llgen.codegen.measure import measure
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.runner import command as program_command
-from llgen.codegen.toolchain import compile_objects, link
+from llgen.codegen.build.folder import build, build_cached
+from llgen.codegen.compile.measure import measure
+from llgen.codegen.compile.toolchain import compile_objects, link
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.runner import command
+from llgen.errors import ExitCode, LlgenError
 from llgen.targets.schema import load_target, target_names
 
 FIRMWARE = [name for name in target_names() if load_target(name).firmware]
@@ -48,8 +49,8 @@ def test_the_stack_goes_no_deeper_than_computed(name, odd, runnable, tmp_path):
     generation = generate(odd, target)
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.sources, target, tmp_path)
-    artifact = link(objects, target, tmp_path / generation.context.artifact)
-    done = subprocess.run(program_command(artifact, ["--selftest", "20"]), capture_output=True, text=True, check=True)
+    artifact = link(objects, target, tmp_path / generation.words.build.artifact)
+    done = subprocess.run(command(artifact, ["--selftest", "20"]), capture_output=True, text=True, check=True)
     painted = int(re.search(r"^stack (\d+)$", done.stderr, re.MULTILINE)[1])
     computed = measure(objects).stack
     assert 0 < painted <= computed + INTERRUPT_BYTES
@@ -104,16 +105,16 @@ holds = ["data", "state"]
     return path
 
 
-def test_a_state_too_large_is_refused_with_the_context_that_fits(command, fox, tmp_path):
+def test_a_state_too_large_is_refused_with_the_context_that_fits(llgen, fox, tmp_path):
     path = small_target(tmp_path, ram="0x4000")
     with pytest.raises(LlgenError, match=r"needs [\d,]+ bytes of RAM .* at context 75; 'small' has 16,384") as caught:
         build(load_checkpoint(fox), load_target(str(path)), tmp_path / "out")
     assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
     context = int(re.fullmatch(r"--context (\d+)", caught.value.hint)[1])
-    code, _, err = command("build", fox, "--target", path, "--context", context + 1, "-o", tmp_path / "out")
+    code, _, err = llgen("build", fox, "--target", path, "--context", context + 1, "-o", tmp_path / "out")
     assert code == 3
     assert f"--context {context}" in err
-    code, _, err = command("build", fox, "--target", path, "--context", context, "-o", tmp_path / "out")
+    code, _, err = llgen("build", fox, "--target", path, "--context", context, "-o", tmp_path / "out")
     assert code == 0, err
 
 
@@ -124,20 +125,20 @@ def test_weights_too_large_are_refused(odd, tmp_path):
     assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
 
 
-def test_a_target_is_a_file_and_nothing_else(command, fox, tmp_path, runnable):
+def test_a_target_is_a_file_and_nothing_else(llgen, fox, tmp_path, runnable):
     path = small_target(tmp_path)
     runnable(str(path))
-    code, out, err = command("check", fox, "--target", path, "--positions", 20, "--no-torch")
+    code, out, err = llgen("check", fox, "--target", path, "--positions", 20, "--no-torch")
     assert code == 0, err
     assert re.search(r"small +[0-9a-f]{8} .* equal", out)
 
 
 @pytest.mark.parametrize("name", ["cortex_m4f", "wasm32_web", "wasm32_wasi", "aarch64"])
-def test_the_same_story_as_on_the_host(name, command, fox, runnable):
+def test_the_same_story_as_on_the_host(name, llgen, fox, runnable):
     runnable(name)
     texts = []
     for target in ("host", name):
-        code, out, err = command(
+        code, out, err = llgen(
             "run", fox, "the “fox” ran, à la", "--target", target, "-s", 5, "-t", "0.35", "-n", 60, "--ignore-eos"
         )
         assert code == 0, err
@@ -146,8 +147,8 @@ def test_the_same_story_as_on_the_host(name, command, fox, runnable):
     assert texts[0].startswith("the “fox” ran, à la")
 
 
-def test_commas_reach_a_semihosted_program(command, fox, runnable):
+def test_commas_reach_a_semihosted_program(llgen, fox, runnable):
     runnable("cortex_m4f")
-    code, out, err = command("run", fox, "--tokens", "1,9,30", "--target", "cortex_m4f", "-n", 8, "--json")
+    code, out, err = llgen("run", fox, "--tokens", "1,9,30", "--target", "cortex_m4f", "-n", 8, "--json")
     assert code == 0, err
     assert '"prompt_tokens": [1, 9, 30]' in out

@@ -12,15 +12,14 @@ import pytest
 from generated import write_files
 from models import ODD, of_many_forms, random_checkpoint
 
-from llgen.codegen.kernels import KernelSet
-from llgen.codegen.machine import compile_flags
-from llgen.codegen.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix
-from llgen.codegen.numerics import quantize_vector
-from llgen.codegen.pack import packed_weights
-from llgen.codegen.pipeline import generate
-from llgen.codegen.runner import command
-from llgen.codegen.sizes import round_up
-from llgen.codegen.toolchain import NUMERIC_FLAGS, Artifact, run_tool, zig_cc, zig_environment
+from llgen.codegen.compile.toolchain import compile_objects, link, zig_cc, zig_environment
+from llgen.codegen.contract.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix
+from llgen.codegen.contract.numerics import quantize_vector
+from llgen.codegen.pack.weights import packed_weights
+from llgen.codegen.plan.sizes import round_up
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.runner import command
+from llgen.targets.instruction_sets import InstructionSet
 from llgen.targets.schema import Target, load_target, target_names
 
 HOSTED = [name for name in target_names() if load_target(name).runner and load_target(name).stdio == "hosted"]
@@ -32,9 +31,10 @@ SHORT = 256  # columns: as many as three sums hold of the four rows of a word
 
 # Reads products as [bits, blocks, columns, bytes of weights] and arrays, and writes the results.
 READER = """
-#include "odd_forward.c"
 #include <stdio.h>
 #include <string.h>
+#include "odd_forward.c"
+#include "odd_names.h"
 
 static struct odd state;
 static _Alignas(64) int8_t weights[1 << 18];
@@ -78,7 +78,7 @@ A_BLOCK = """
 """
 
 
-def compiled(target: Target, folder: Path, prefill: int, widest: int) -> tuple[KernelSet, list[str]]:
+def compiled(target: Target, folder: Path, prefill: int, widest: int) -> tuple[InstructionSet, list[str]]:
     """The harness around a model of all forms; returns the kernels and the command that starts it."""
     config = replace(ODD, hidden_dim=widest)
     generation = generate(of_many_forms(random_checkpoint(config)), target, prefill=prefill)
@@ -87,10 +87,9 @@ def compiled(target: Target, folder: Path, prefill: int, widest: int) -> tuple[K
         READER % {"widest": widest, "prefill": prefill, "product": ONE_POSITION if prefill == 1 else A_BLOCK}
     )
     sources = [source for source in generation.model_sources if source != "odd_forward.c"]
-    flags = [*NUMERIC_FLAGS, *compile_flags(target), "-O2", "-fno-sanitize=undefined"]
-    path = folder / f"harness{target.suffix}"
-    run_tool([*zig_cc(target), *flags, "-o", path.name, "harness.c", *sources], folder)
-    return generation.kernels, command(Artifact(path, target), [])
+    compiler = [*zig_cc(target), "-fno-sanitize=undefined", "-w"]
+    objects = compile_objects(folder, ["harness.c", *sources], target, folder, "-O2", compiler)
+    return generation.kernels, command(link(objects, target, folder / f"harness{target.suffix}"), [])
 
 
 def vectors(generator: np.random.Generator, columns: int) -> list[np.ndarray]:
@@ -127,7 +126,7 @@ def matrices(generator: np.random.Generator, rows: int, columns: int) -> list[In
     return found
 
 
-def packed(matrix: IntMatrix, x: np.ndarray, kernels: KernelSet) -> bytes:
+def packed(matrix: IntMatrix, x: np.ndarray, kernels: InstructionSet) -> bytes:
     """A product as the harness reads it."""
     rows, columns = matrix.shape
     block = kernels.block_rows(True)

@@ -7,14 +7,15 @@ import pytest
 from generated import write_files
 from models import MIXED, ODD, four_bits_everywhere, of_many_forms, random_checkpoint
 
-from llgen.codegen.build import build_cached, expected_trace
-from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.fit import fitting_context
+from llgen.codegen.build.folder import build_cached, expected_trace
+from llgen.codegen.compile.toolchain import Artifact, compile_objects, link
 from llgen.codegen.formats.detect import read_any
-from llgen.codegen.kernels import select
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.runner import run_selftest
-from llgen.codegen.toolchain import Artifact, compile_objects, link
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.plan.fit import fitting_context
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.runner import run_selftest
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import load_target, target_names
 
 RUN = [name for name in target_names() if load_target(name).runner]
@@ -77,7 +78,7 @@ def test_the_makefile_of_a_board_needs_no_llgen(odd, runnable, tool, tmp_path):
     subprocess.run(
         [tool("make", "make"), f"CC={' '.join(target.compiler.gcc)}"], cwd=tmp_path, check=True, capture_output=True
     )
-    artifact = Artifact(tmp_path / generation.context.artifact, target)
+    artifact = Artifact(tmp_path / generation.words.build.artifact, target)
     assert run_selftest(artifact, 20) == expected_trace(generation.model, 20)
 
 
@@ -89,5 +90,5 @@ def test_gcc_makes_the_same_bits_without_a_warning(name, scheme, kv, odd, runnab
     generation = generate(quantized(odd, scheme, kv), target)
     write_files(generation, tmp_path)
     objects = compile_objects(tmp_path, generation.sources, target, tmp_path, compiler=target.compiler.gcc)
-    artifact = link(objects, target, tmp_path / generation.context.artifact, compiler=target.compiler.gcc)
+    artifact = link(objects, target, tmp_path / generation.words.build.artifact, compiler=target.compiler.gcc)
     assert run_selftest(artifact, 20) == expected_trace(generation.model, 20)

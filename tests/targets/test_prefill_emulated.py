@@ -9,13 +9,12 @@ import pytest
 from generated import write_files
 from models import random_checkpoint
 
-from llgen.codegen.build import build
-from llgen.codegen.machine import compile_flags
-from llgen.codegen.pipeline import generate, quantized
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.reference import selftest
-from llgen.codegen.runner import command, run_story
-from llgen.codegen.toolchain import NUMERIC_FLAGS, Artifact, run_tool, zig_cc, zig_environment
+from llgen.codegen.build.folder import build
+from llgen.codegen.compile.toolchain import compile_objects, link, zig_cc, zig_environment
+from llgen.codegen.quantise.quantize import QuantModel, quantized
+from llgen.codegen.reference.forward import selftest
+from llgen.codegen.render.pipeline import generate
+from llgen.codegen.run.runner import command, run_story
 
 NUMBERS = [("f32", "f32"), ("q8", "f32"), ("q4", "q8")]
 
@@ -59,10 +58,10 @@ def test_blocks_give_the_bits_of_stepping(name, scheme, kv, runnable, tmp_path):
     generation = generate(quantized(random_checkpoint(), scheme, kv), target, prefill=20)
     write_files(generation, tmp_path)
     (tmp_path / "harness.c").write_text(HARNESS)
-    path = tmp_path / f"harness{target.suffix}"
-    flags = [*NUMERIC_FLAGS, *compile_flags(target), "-O2", "-fno-sanitize=undefined"]
-    run_tool([*zig_cc(target), *flags, "-o", path.name, "harness.c", *generation.model_sources], tmp_path)
-    words = command(Artifact(path, target), [])
+    sources = ["harness.c", *generation.model_sources]
+    compiler = [*zig_cc(target), "-fno-sanitize=undefined", "-w"]
+    objects = compile_objects(tmp_path, sources, target, tmp_path, "-O2", compiler)
+    words = command(link(objects, target, tmp_path / f"harness{target.suffix}"), [])
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=zig_environment())
     assert done.stdout.split() == ["0"]
 

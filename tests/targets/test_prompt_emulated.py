@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from models import ODD, random_checkpoint
 
-from llgen.codegen.build import build
-from llgen.codegen.extras import Extras
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.prompt import bake
-from llgen.codegen.reference import selftest
-from llgen.codegen.runner import run_selftest
+from llgen.codegen.build.folder import build
+from llgen.codegen.plan.extras import Extras
+from llgen.codegen.plan.prompt import bake
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.reference.forward import selftest
+from llgen.codegen.run.runner import run_selftest
 
 TOKENS = [(37 * i + 5) % ODD.vocab_size for i in range(ODD.max_seq_len)]
 

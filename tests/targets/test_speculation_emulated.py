@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from models import random_checkpoint
 
-from llgen.codegen.build import build
-from llgen.codegen.extras import Extras
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.reference import selftest
-from llgen.codegen.runner import run_selftest, run_story
+from llgen.codegen.build.folder import build
+from llgen.codegen.plan.extras import Extras
+from llgen.codegen.quantise.quantize import quantized
+from llgen.codegen.reference.forward import selftest
+from llgen.codegen.run.runner import run_selftest, run_story
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,18 @@ import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 
 import pytest
+from patience import PATIENCE
 
-from llgen.codegen import runner
-from llgen.codegen.build import expected_trace
-from llgen.codegen.checkpoint import load_checkpoint
+from llgen.codegen.build.folder import expected_trace
 from llgen.codegen.cli import bench, check
-from llgen.codegen.quantize import quantize
-from llgen.codegen.spec import lower
-from llgen.targets.schema import load_target, target_names
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.model.spec import lower
+from llgen.codegen.quantise.quantize import quantize
+from llgen.codegen.run import emulator
+from llgen.targets.schema import Target, load_target, target_names
 
 
 @pytest.fixture
@@ -23,11 +25,11 @@ def digest(fox):
     return expected_trace(quantize(lower(load_checkpoint(fox)), "f32"), 64).digest_hex
 
 
-def test_targets_lists_all(command):
-    code, out, _ = command("targets")
+def test_targets_lists_all(llgen):
+    code, out, _ = llgen("targets")
     assert code == 0
     assert len(out.splitlines()) == len(target_names()) + 1
-    code, out, _ = command("targets", "--json")
+    code, out, _ = llgen("targets", "--json")
     answer = json.loads(out)
     assert [row["name"] for row in answer["targets"]] == target_names()
     assert answer["host"] == load_target("host").name
@@ -37,9 +39,9 @@ def test_targets_lists_all(command):
     assert rows["wasm32_wasi"]["runs_with"] == "wasmtime"
 
 
-def test_a_missing_emulator_names_its_package(command, fox, monkeypatch):
+def test_a_missing_emulator_names_its_package(llgen, fox, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(runner, "find_spec", lambda name: None)
+    monkeypatch.setattr(emulator, "find_spec", lambda name: None)
     for name, words in {
         "armv7": "apt-get install qemu-user",
         "cortex_m3": "apt-get install qemu-system-arm",
@@ -47,26 +49,30 @@ def test_a_missing_emulator_names_its_package(command, fox, monkeypatch):
         "wasm32_web": "apt-get install nodejs",
         "wasm32_wasi": "pip install wasmtime",
     }.items():
-        assert words in runner.missing_emulator(load_target(name))
-    code, _, err = command("run", fox, "the", "--target", "cortex_m3")
+        assert words in emulator.missing_emulator(load_target(name))
+    code, _, err = llgen("run", fox, "the", "--target", "cortex_m3")
     assert code == 1
     assert "apt-get install qemu-system-arm" in err
-    code, out, _ = command("doctor")
+    code, out, _ = llgen("doctor")
     assert "apt-get install qemu-user" in out
     assert "pip install wasmtime" in out
 
 
-def test_check_of_many_targets_is_one_table(command, fox, digest, runnable, monkeypatch, tmp_path):
+def small_board():
+    """A board named `small`, with too little memory for the fox's context."""
+    facts = load_target("cortex_m4f").model_dump()
+    facts["name"] = "small"
+    facts["firmware"]["memory"][1]["length"] = 0x4000
+    return Target.model_validate(facts)
+
+
+def test_check_of_many_targets_is_one_table(llgen, fox, digest, runnable, monkeypatch, tmp_path):
     """Two targets and a board of too little memory, which gets the context that fits."""
-    small = load_target("cortex_m4f").model_dump()
-    small["name"] = "small"
-    small["firmware"]["memory"][1]["length"] = 0x4000
-    known = {"x86_64": load_target("x86_64"), "cortex_m4f": runnable("cortex_m4f")}
-    known["small"] = load_target("cortex_m4f").__class__.model_validate(small)
+    known = {"x86_64": load_target("x86_64"), "cortex_m4f": runnable("cortex_m4f"), "small": small_board()}
     known["windows_x86_64"] = load_target("windows_x86_64")
     monkeypatch.setattr(check, "target_names", lambda: list(known))
     monkeypatch.setattr(check, "load_target", known.__getitem__)
-    code, out, err = command("check", fox, "--target", "all", "--no-torch", "--json", "--positions", 40)
+    code, out, err = llgen("check", fox, "--target", "all", "--no-torch", "--json", "--positions", 40)
     assert code == 0, err
     rows = {row["target"]: row for row in json.loads(out)["targets"]}
     assert rows["x86_64"]["equal"]
@@ -82,10 +88,7 @@ def test_check_of_many_targets_is_one_table(command, fox, digest, runnable, monk
 @pytest.fixture
 def small(monkeypatch):
     """A board named `small`, with too little memory for the fox's context; other names are what they always are."""
-    facts = load_target("cortex_m4f").model_dump()
-    facts["name"] = "small"
-    facts["firmware"]["memory"][1]["length"] = 0x4000
-    board = load_target("cortex_m4f").__class__.model_validate(facts)
+    board = small_board()
 
     def load(name):
         return board if name == "small" else load_target(name)
@@ -94,8 +97,8 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "load_target", load)
 
 
-def test_one_of_several_targets_that_does_not_fit_is_reported_and_the_others_checked(command, fox, small):
-    code, out, err = command(
+def test_one_of_several_targets_that_does_not_fit_is_reported_and_the_others_checked(llgen, fox, small):
+    code, out, err = llgen(
         "check", fox, "--target", "small", "--target", "x86_64", "--no-torch", "--json", "--positions", 9
     )
     assert code == 3, err
@@ -103,51 +106,90 @@ def test_one_of_several_targets_that_does_not_fit_is_reported_and_the_others_che
     assert (first["target"], first["fits"], first["equal"]) == ("small", False, None)
     assert "'small' has 16,384" in first["skipped"]
     assert (second["target"], second["fits"], second["equal"]) == ("x86_64", True, True)
-    code, _, err = command("check", fox, "--target", "small", "--no-torch")
+    code, _, err = llgen("check", fox, "--target", "small", "--no-torch")
     assert code == 3
     assert "try: --context" in err
 
 
-def test_one_of_several_targets_that_does_not_fit_is_left_out_of_a_benchmark(command, fox, small, runnable):
+@pytest.fixture
+def all_targets(monkeypatch):
+    """Make `all` stand for the targets that the test names, and for a board `tiny` that no context fits."""
+    facts = load_target("cortex_m4f").model_dump()
+    facts["name"] = "tiny"
+    facts["firmware"]["memory"][0]["length"] = 0x400
+    tiny = Target.model_validate(facts)
+
+    def stand_for(*names):
+        monkeypatch.setattr(check, "target_names", lambda: list(names))
+        monkeypatch.setattr(check, "load_target", lambda name: tiny if name == "tiny" else load_target(name))
+
+    return stand_for
+
+
+def test_the_last_line_names_the_targets_that_did_not_run(llgen, fox, all_targets):
+    all_targets("tiny", "windows_x86_64", "x86_64")
+    code, out, err = llgen("check", fox, "--target", "all", "--no-torch", "--positions", 5)
+    assert code == 0, err
+    assert out.splitlines()[-1] == "1 of 3 targets equal; does not fit: tiny; not run: windows_x86_64"
+    code, out, _ = llgen("check", fox, "--target", "x86_64,generic", "--no-torch", "--positions", 5)
+    assert code == 0
+    assert out.splitlines()[-1] == "2 of 2 targets equal"
+
+
+@pytest.mark.parametrize(("names", "expected"), [(["tiny"], 3), (["tiny", "windows_x86_64"], 1)])
+def test_a_check_in_which_nothing_ran_is_no_success(llgen, fox, all_targets, names, expected):
+    all_targets(*names)
+    code, out, _ = llgen("check", fox, "--target", "all", "--no-torch", "--positions", 5)
+    assert code == expected
+    assert out.count("equal") == (0 if len(names) == 1 else 1)  # that of "0 of 2 targets equal"
+
+
+def test_one_of_several_targets_that_does_not_fit_is_left_out_of_a_benchmark(llgen, fox, small, runnable):
     runnable("cortex_m3")
     words = ["bench", fox, "--positions", 3, "--prefill", 0, "--json", "--target"]
-    code, out, err = command(*words, "small,cortex_m3")
+    code, out, err = llgen(*words, "small,cortex_m3")
     assert code == 3, err
     answer = json.loads(out)
     assert [row["target"] for row in answer["instructions"]] == ["cortex_m3"]
     assert any(note.startswith("left out: 'fox' needs") and "'small' has" in note for note in answer["notes"])
-    code, out, err = command(*words, "small")
-    assert (code, out) == (3, "")
+    code, out, err = llgen(*words, "small")
+    assert (code, json.loads(out)["error"]["exit_code"]) == (3, 3)
     assert "try: --context" in err
 
 
-def test_a_devices_digest_is_compared(command, fox, digest):
-    code, out, _ = command("check", fox, "--no-torch", "--digest", f"0x{digest.upper()}")
+def test_a_devices_digest_is_compared(llgen, fox, digest):
+    code, out, _ = llgen("check", fox, "--no-torch", "--digest", f"0x{digest.upper()}")
     assert code == 0
     assert "equal" in out
-    code, out, _ = command("check", fox, "--no-torch", "--digest", "01234567")
+    code, out, _ = llgen("check", fox, "--no-torch", "--digest", "01234567")
     assert code == 4
     assert "DIFFERS" in out
-    code, _, err = command("check", fox, "--no-torch", "--digest", "384eba")
+    code, _, err = llgen("check", fox, "--no-torch", "--digest", "384eba")
     assert code == 1
     assert "eight hexadecimal digits" in err
-    code, _, err = command("check", fox, "--no-torch", "--digest", digest, "--serial", "x")
+    code, _, err = llgen("check", fox, "--no-torch", "--digest", digest, "--serial", "x")
     assert code == 2
     assert "exclude each other" in err
 
 
-def test_a_device_is_read_over_a_serial_line(command, fox, digest):
+def test_a_device_is_read_over_a_serial_line(llgen, fox, digest):
     pytest.importorskip("serial", reason="pip install pyserial")
     device, line = os.openpty()
+    os.set_blocking(device, False)
+    done = threading.Event()
 
     def start():
-        for words in (b"noise\xff\r\n", b"tokens 1 2 3\r\ndig", b"est " + digest.encode() + b"\r\n"):
-            time.sleep(0.3)
-            os.write(device, words)
+        """As often as the device is reset: what it says before the port is opened is lost."""
+        while not done.is_set():
+            for words in (b"noise\xff\r\n", b"tokens 1 2 3\r\ndig", b"est " + digest.encode() + b"\r\n"):
+                time.sleep(0.05)
+                with suppress(BlockingIOError):
+                    os.write(device, words)
 
-    thread = threading.Thread(target=start)
+    thread = threading.Thread(target=start, daemon=True)
     thread.start()
-    code, out, err = command("check", fox, "--no-torch", "--serial", os.ttyname(line), "--timeout", "20")
+    code, out, err = llgen("check", fox, "--no-torch", "--serial", os.ttyname(line), "--timeout", PATIENCE)
+    done.set()
     thread.join()
     os.close(device)
     os.close(line)
@@ -155,13 +197,13 @@ def test_a_device_is_read_over_a_serial_line(command, fox, digest):
     assert "equal" in out
 
 
-def test_a_silent_or_missing_serial_line_is_told(command, fox):
+def test_a_silent_or_missing_serial_line_is_told(llgen, fox):
     pytest.importorskip("serial", reason="pip install pyserial")
-    code, _, err = command("check", fox, "--no-torch", "--serial", "/dev/llgen-none")
+    code, _, err = llgen("check", fox, "--no-torch", "--serial", "/dev/llgen-none")
     assert code == 1
     assert "cannot open the serial port '/dev/llgen-none'" in err
     device, line = os.openpty()
-    code, _, err = command("check", fox, "--no-torch", "--serial", os.ttyname(line), "--timeout", "0.5")
+    code, _, err = llgen("check", fox, "--no-torch", "--serial", os.ttyname(line), "--timeout", "0.5")
     os.close(device)
     os.close(line)
     assert code == 1
@@ -169,11 +211,11 @@ def test_a_silent_or_missing_serial_line_is_told(command, fox):
 
 
 @pytest.mark.parametrize("name", ["aarch64", "armv6", "riscv32", "cortex_m4f", "riscv32_imac", "wasm32_wasi"])
-def test_instructions_are_counted_and_repeat(name, command, fox, runnable):
+def test_instructions_are_counted_and_repeat(name, llgen, fox, runnable):
     runnable(name)
     found = []
     for _ in range(2):
-        code, out, err = command(
+        code, out, err = llgen(
             "bench", fox, "--target", name, "--positions", 16, "--prefill", 8, "--rounds", 1, "--json"
         )
         assert code == 0, err

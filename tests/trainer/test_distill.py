@@ -1,4 +1,4 @@
-"""Distilling into integers: matrices in training, and runs that go on after an interruption."""
+"""Distillation into integers: matrices in training, and runs that continue after an interruption."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from models import ODD, random_checkpoint, trained_vocabulary
 from runs import STORIES
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.fold import FoldedModel, fold
-from llgen.codegen.matrix import LEVELS, IntMatrix, round_in_groups, round_to_8
-from llgen.codegen.quantize import QuantModel, round_to_nearest
-from llgen.codegen.spec import lower
+from llgen.codegen.contract.matrix import LEVELS, IntMatrix, round_in_groups, round_to_8
+from llgen.codegen.model.spec import lower
+from llgen.codegen.quantise.fold import FoldedModel, fold
+from llgen.codegen.quantise.quantize import QuantModel, round_to_nearest
+from llgen.errors import LlgenError
 from llgen.trainer.data import Source
 from llgen.trainer.model import Cache, Llama
 from llgen.trainer.quantize import workspace
@@ -30,7 +30,7 @@ from llgen.trainer.quantize.workspace import claim
 from llgen.trainer.quantize.writing import written_texts
 
 COURSE = replace(Course.of(12, ODD.dim), tokens=60)
-"""Of six sequences, three to six in an iteration."""
+"""Tokens of an iteration: three to six of the six sequences."""
 RECIPE = Recipe("q4", None, calibrate=None, documents=100, written=40, budget=None, course=COURSE)
 
 
@@ -53,7 +53,7 @@ def test_a_matrix_in_training_begins_as_it_was(bits: int) -> None:
     latent = Latent(start, VALUES)
     again = latent.rounded()
     assert again.dequantized().tobytes() == start.dequantized().tobytes()
-    # Exact, too; and where a step is negative, so is a zero.
+    # Exact too; a negative step makes a negative zero.
     assert latent.dequantized().detach().numpy().tobytes() == (start.integers * start.steps()).tobytes()
     assert np.array_equal(start.integers * start.steps(), start.dequantized())
 
@@ -71,7 +71,7 @@ def test_what_was_hard_to_round_is_first_to_change() -> None:
 
 @pytest.mark.parametrize("bits", LEVELS)
 def test_what_training_sees_is_what_the_format_holds(bits: int) -> None:
-    """However weights and steps have moved, the matrix written is the one that the loss was computed with."""
+    """For all weights and steps, the matrix that is written is the one that the loss was computed with."""
     latent = Latent(matrix(bits), VALUES)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_gradients_reach_weights_within_the_levels_and_their_steps() -> None:
     assert latent.weights.grad is not None and latent.growth.grad is not None
     assert float(latent.weights.grad[0, 0]) == 0.0
     assert bool((latent.weights.grad[0, 1:] * torch.from_numpy(latent.rounded().steps()[0, 1:]) > 0).all())
-    # A step grows with its logarithm: the gradient is what the group's integers stand for, added up.
+    # The derivative of a step by its logarithm is the step: the gradient is the sum of the group's dequantised numbers.
     group = latent.rounded().dequantized()[1, :32].sum()
     assert float(latent.growth.grad[1, 0]) == pytest.approx(float(group), rel=1e-4)
 
@@ -163,10 +163,10 @@ def test_a_recipe_that_kept_nothing_may_become_another(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_of_the_start_is_made_anew(tmp_path: Path) -> None:
     checkpoint = random_checkpoint(replace(ODD, tied=True))
-    (tmp_path / "work" / "start.new").mkdir(parents=True)
-    (tmp_path / "work" / "start.new" / "divisors.pt.new").write_bytes(b"half")
+    (tmp_path / "work" / ".start.new").mkdir(parents=True)
+    (tmp_path / "work" / ".start.new" / ".divisors.pt.new").write_bytes(b"half")
     quantize_with_data(checkpoint, replace(RECIPE, course=replace(COURSE, iterations=2)), tmp_path / "work")
-    assert not (tmp_path / "work" / "start.new").exists()
+    assert not (tmp_path / "work" / ".start.new").exists()
 
 
 def test_the_last_position_of_the_context_is_trained() -> None:
@@ -189,7 +189,7 @@ def test_the_last_position_of_the_context_is_trained() -> None:
 
 def test_one_position_leaves_nothing_to_learn(tmp_path: Path) -> None:
     checkpoint = random_checkpoint(replace(ODD, tied=True, max_seq_len=1))
-    with pytest.raises(LlgenError, match="has one position, which nothing can be learned at"):
+    with pytest.raises(LlgenError, match="has a context of one position, so there is nothing to predict"):
         quantize_with_data(checkpoint, RECIPE, tmp_path / "work")
 
 
@@ -256,7 +256,7 @@ def test_a_damaged_state_says_what_to_delete(tmp_path: Path) -> None:
     (tmp_path / "work" / "state.pt").write_bytes(b"half a file")
     with pytest.raises(LlgenError, match="not a readable checkpoint") as caught:
         quantize_with_data(checkpoint, RECIPE, tmp_path / "work")
-    assert caught.value.hint == f"delete '{tmp_path / 'work'}' to begin anew"
+    assert caught.value.hint == f"delete '{tmp_path / 'work'}' to start again"
 
 
 @pytest.mark.parametrize(("scheme", "budget"), [("q8", None), ("q4", None), ("q4", BitsBudget(6.5))])
@@ -269,7 +269,7 @@ def test_models_with_a_classifier_of_their_own(
         checkpoint, replace(RECIPE, scheme=scheme, budget=budget, course=course), tmp_path / "work"
     )
     nearest = round_to_8(fold(lower(checkpoint), scheme).matrices["embedding"])
-    if course is None:  # no vector is multiplied with it, so that there is nothing better
+    if course is None:  # it multiplies no vector, so rounding to nearest is best
         assert model.integer_matrices()["embedding"].integers.tobytes() == nearest.integers.tobytes()
     assert model.classifier is not None and model.embedding.bits == 8
 
@@ -302,7 +302,7 @@ def test_what_was_begun_with_another_procedure_does_not_go_on(tmp_path: Path, mo
     (tmp_path / "state.pt").touch()
     claim(tmp_path, folded, [], "settings")
     monkeypatch.setattr(workspace, "_PROCEDURE", "0")
-    with pytest.raises(LlgenError, match="a version of llgen that trains otherwise"):
+    with pytest.raises(LlgenError, match="or of another version of llgen"):
         claim(tmp_path, folded, [], "settings")
 
 

@@ -1,4 +1,4 @@
-"""The loss in parts equals the loss of whole logits, and so do its gradients."""
+"""The loss computed in parts equals the loss from whole logits, and the gradients are equal too."""
 
 from __future__ import annotations
 

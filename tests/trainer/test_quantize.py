@@ -1,4 +1,4 @@
-"""Quantising with PyTorch: the twin computes what the reference does, GPTQ loses less, the commands say so."""
+"""Quantising with PyTorch: its model computes what the reference computes, GPTQ loses less, commands report it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from commands import invoke
 from hypothesis import given
 from hypothesis import strategies as st
-from models import MIXED, ODD, random_checkpoint
+from models import MIXED, ODD, SCALINGS, random_checkpoint
 from runs import STORIES, tiny_config
 from torch import Tensor
 
-from llgen.codegen import numerics
-from llgen.codegen.checkpoint import load_checkpoint
 from llgen.codegen.cli.evaluate import command as evaluate
 from llgen.codegen.cli.quantize import command as quantize
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.errors import ExitCode, LlgenError, UsageError
-from llgen.codegen.fold import fold
-from llgen.codegen.matrix import LEVELS, to_bits
-from llgen.codegen.pipeline import quantized
-from llgen.codegen.quantize import round_to_nearest
-from llgen.codegen.quantized import load_quantized
-from llgen.codegen.reference import Reference
-from llgen.codegen.spec import lower
+from llgen.codegen.contract import numerics
+from llgen.codegen.contract.matrix import LEVELS, to_bits
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.spec import lower
+from llgen.codegen.quantise.fold import fold
+from llgen.codegen.quantise.quantize import quantized, round_to_nearest
+from llgen.codegen.quantise.quantized import load_quantized
+from llgen.codegen.reference.forward import Reference
+from llgen.errors import ExitCode, LlgenError, UsageError
 from llgen.trainer.export import export_run
 from llgen.trainer.quantize import calibration, gptq
 from llgen.trainer.quantize.allocate import allocate
@@ -44,7 +43,8 @@ from llgen.trainer.quantize.gptq import Curvature, round_with_curvature
 from llgen.trainer.quantize.smoothing import hidden_divisors, smoothed
 from llgen.trainer.run import train
 
-TIED = ModelConfig(**{**ODD.__dict__, "tied": True, "n_layers": 2})
+TIED = replace(ODD, tied=True, n_layers=2)
+SCALED = replace(ODD, rope_scaling=SCALINGS["yarn, all set"])
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +62,14 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(command: click.Command, *arguments: object) -> dict[str, Any]:
-    result = CliRunner().invoke(command, [*map(str, arguments), "--json"], catch_exceptions=False)
-    answer: dict[str, Any] = json.loads(result.stdout)
+    answer: dict[str, Any] = json.loads(invoke(command, *arguments, "--json").stdout)
     return answer
 
 
-@pytest.mark.parametrize("config", [ODD, TIED, MIXED], ids=["untied", "tied", "mixed"])
+@pytest.mark.parametrize("config", [ODD, TIED, MIXED, SCALED], ids=["untied", "tied", "mixed", "scaled rotation"])
 @pytest.mark.parametrize(("scheme", "kv"), [("f32", "f32"), ("q8", "f32"), ("q8", "q8"), ("q4", "q8")])
 def test_the_twin_computes_what_the_reference_does(config: ModelConfig, scheme: str, kv: str) -> None:
-    """Within float error, but for a number here and there that rounds the other way."""
+    """Require equality within float error, except for a few numbers that round to the other side."""
     model = quantized(random_checkpoint(config), scheme, kv)
     tokens = [int(token) for token in np.random.default_rng(1).integers(config.vocab_size, size=20)]
     expected = Reference(model).feed(tokens)
@@ -120,7 +119,7 @@ def test_smoothing_divides_by_the_fourth_root_of_a_channels_size() -> None:
 
 def test_hadamard_is_that_of_the_contract_and_its_own_gradient() -> None:
     generator = torch.Generator().manual_seed(1)
-    x = torch.randint(-999, 1000, (3, 48), generator=generator).float().requires_grad_()  # sums are exact in any order
+    x = torch.randint(-999, 1000, (3, 48), generator=generator).float().requires_grad_()  # exact sums in any order
     matrix = hadamard_matrix(16)
     y = hadamard(x, matrix)
     assert y.detach().numpy().tobytes() == numerics.hadamard(x.detach().numpy(), 16).tobytes()
@@ -177,7 +176,7 @@ def test_little_memory_gives_the_same(model_directory: Path, monkeypatch: pytest
     folded = fold(lower(load_checkpoint(model_directory)), "q4")
     vocabulary = folded.spec.vocabulary
     assert vocabulary is not None
-    batches = batches_of_text(STORIES[:20], vocabulary, 32, 20)
+    batches = batches_of_text(STORIES[:20], vocabulary, (1,), 32, 20)
     reference, rounded = Contender(*FoldedLlama.exact(folded)), Contender.of(round_to_nearest(folded))
 
     def results() -> tuple[dict[str, Tensor], bytes, Comparison]:
@@ -201,7 +200,7 @@ def test_curvature_weighs_inputs_by_what_the_loss_feels(model_directory: Path) -
     folded = fold(lower(load_checkpoint(model_directory)), "q8")
     model, matrices = FoldedLlama.exact(folded)
     assert folded.spec.vocabulary is not None
-    batches = batches_of_text(STORIES[:8], folded.spec.vocabulary, 32, 8)
+    batches = batches_of_text(STORIES[:8], folded.spec.vocabulary, (1,), 32, 8)
     curvature = Curvature(model, matrices, batches)
     for name, values in folded.matrices.items():
         hessian = curvature[name]
@@ -272,11 +271,11 @@ def test_what_a_quantised_model_costs_is_told_by_eval(model_directory: Path, tex
     assert kept["documents"] == 20
     assert 0.9 < kept["ratio_to_f32"] < 1.1
     assert 0 < kept["kl"] < 0.1
-    with pytest.raises(LlgenError, match="holds integers alone"):
+    with pytest.raises(LlgenError, match="holds only integers"):
         call(evaluate, tmp_path / "q8", "--data", text)
-    with pytest.raises(UsageError, match="--kv q8 is for integers"):
+    with pytest.raises(UsageError, match="--kv q8 is for quantised models"):
         call(evaluate, model_directory, "--kv", "q8", "--data", text)
-    with pytest.raises(UsageError, match="--reference is for integers"):
+    with pytest.raises(UsageError, match="--reference is for quantised models"):
         call(evaluate, model_directory, "--reference", model_directory, "--data", text)
 
 
@@ -306,7 +305,7 @@ def test_the_text_is_learned_as_far_as_the_teacher_leaves_it(model_directory: Pa
 
 
 def test_bits_are_given_to_those_that_suffer_most(text: Path, tmp_path: Path) -> None:
-    wide = {"model": {"dim": 64, "hidden_dim": 96}}  # four bits save nothing in rows of less than a group
+    wide = {"model": {"dim": 64, "hidden_dim": 96}}  # with rows shorter than a group, four bits save nothing
     train(tmp_path / "run", tiny_config(wide, {"schedule": {"iterations": 30}}))
     model_directory = export_run(tmp_path / "run", tmp_path / "model")
     options = ["--scheme", "q4", "--calibrate", text, "--data", text, "--target", "cortex_m7"]
@@ -318,7 +317,7 @@ def test_bits_are_given_to_those_that_suffer_most(text: Path, tmp_path: Path) ->
     assert least < mixed["schemes"]["q4"]["flash_bytes"] <= least + 2500
     assert mixed["schemes"]["q4"]["kl"] < four["schemes"]["q4"]["kl"]
     assert four["bits_a_weight"] < mixed["bits_a_weight"] < 9
-    bits = {matrix.bits for matrix in load_quantized(tmp_path / "mixed").matrices().values()}
+    bits = {matrix.bits for matrix in load_quantized(tmp_path / "mixed").matrices.values()}
     assert len(bits) > 1
     with pytest.raises(LlgenError, match=r"bytes of flash with 4 bits .* --flash allows 1,024") as caught:
         call(quantize, model_directory, *options, "--bits", "auto", "--flash", "1K", "-o", tmp_path / "small")
@@ -337,7 +336,7 @@ def test_bits_on_average_are_kept_and_distilling_goes_on_from_them(text: Path, t
         losses[method] = answer["schemes"]["q4"]["kl"], answer["bits"]
     assert losses["gptq"][1] == losses["distill"][1]
     assert losses["distill"][0] < losses["gptq"][0]
-    with pytest.raises(LlgenError, match=r"bits a weight with 4 bits .* --bits allows 4\.1") as caught:
+    with pytest.raises(LlgenError, match=r"bits per weight with 4 bits .* --bits allows 4\.1") as caught:
         call(quantize, model_directory, *options[:-1], "4.1", "-o", tmp_path / "small")
     assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
 
@@ -372,7 +371,7 @@ def test_no_other_allocation_loses_less(matrices: list[dict[int, tuple[float, in
     excess = int(share * most)
     chosen = allocate(losses, savings, excess)
     assert sum(savings[variant] for variant in chosen.items()) >= excess
-    # Counted in whole units, a matrix may seem to save a little less than it does.
+    # Savings are rounded down to whole units, so a matrix may seem to save a little less than it does.
     counted = excess + len(options) * max(1, excess // 4000)
     choices = product(*([(0.0, 0), *each.values()] for each in matrices))
     others = [sum(loss for loss, _ in choice) for choice in choices if sum(size for _, size in choice) >= counted]
@@ -385,12 +384,12 @@ def test_no_other_allocation_loses_less(matrices: list[dict[int, tuple[float, in
     [
         (["--method", "gptq", "--iterations", 9], "--method gptq has no --iterations"),
         (["--teacher-weight", 0.5], "--method gptq has no --teacher-weight"),
-        (["--method", "distill", "--teacher-weight", 0.5], "--teacher-weight weighs the float32 model against a text"),
-        (["--documents", 9], "--documents are those of a text"),
+        (["--method", "distill", "--teacher-weight", 0.5], "--teacher-weight needs --calibrate"),
+        (["--documents", 9], "--documents needs --calibrate"),
         (["--written", 0], "--written 0 leaves no text"),
-        (["--written", 513], "--written is 513; GPTQ goes by 512 texts at most"),
-        (["--field", "story"], "--field and --separator are of a text"),
-        (["--method", "rtn", "--written", 9], "--method rtn calibrates nothing"),
+        (["--written", 513], "--written is 513; GPTQ uses at most 512 texts"),
+        (["--field", "story"], "--field and --separator need --data or --calibrate"),
+        (["--method", "rtn", "--written", 9], "--method rtn uses no calibration text"),
         (["--bits", "auto"], "--bits auto and --flash SIZE go together"),
         (["--flash", "20K"], "--bits auto and --flash SIZE go together"),
         (["--bits", "5.0", "--flash", "20K"], "--bits auto and --flash SIZE go together"),
@@ -398,7 +397,7 @@ def test_no_other_allocation_loses_less(matrices: list[dict[int, tuple[float, in
         (["--bits", "some"], "--bits is 'some'"),
         (["--bits", "auto", "--flash", "-3K"], "--flash is '-3K'"),
         (["--bits", "auto", "--flash", "infK"], "--flash is 'infK'"),
-        (["--bits", "5", "--scheme", "q8"], "--bits chooses among 8, 6, 5 and 4"),
+        (["--bits", "5", "--scheme", "q8"], "--bits chooses 8, 6, 5 or 4 bits"),
         (["--calibrate", "nowhere.txt"], "--calibrate: 'nowhere.txt' does not exist"),
         (["--data", "nowhere.txt"], "--data: 'nowhere.txt' does not exist"),
     ],
@@ -461,7 +460,7 @@ def test_data_free_calibration_needs_no_text(model_directory: Path, tmp_path: Pa
 
 
 def test_a_text_for_rounding_to_nearest_is_refused(model_directory: Path, text: Path, tmp_path: Path) -> None:
-    with pytest.raises(LlgenError, match="--method rtn calibrates nothing"):
+    with pytest.raises(LlgenError, match="--method rtn uses no calibration text"):
         call(quantize, model_directory, "--scheme", "q8", "--method", "rtn", "--calibrate", text, "-o", tmp_path / "q8")
 
 

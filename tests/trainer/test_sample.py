@@ -1,4 +1,4 @@
-"""Samples from the model in PyTorch."""
+"""Sampling texts from the model in PyTorch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from runs import TINY, VOCABULARY
 
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
 from llgen.trainer.model import Llama
 from llgen.trainer.sample import sample_text, sample_tokens
 
@@ -38,7 +38,7 @@ def test_a_small_top_p_is_greedy() -> None:
 
 def test_samples_refuse() -> None:
     model = Llama(TINY)
-    with pytest.raises(LlgenError, match="the prompt holds no token"):
+    with pytest.raises(LlgenError, match="the prompt has no token"):
         sample_tokens(model, [], 1)
     with pytest.raises(LlgenError, match="temperature is -1"):
         sample_tokens(model, [1], 1, temperature=-1.0)

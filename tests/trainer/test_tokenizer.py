@@ -1,4 +1,4 @@
-"""The tokenizer that is trained: of Llama's kind, the same every time, and without loss."""
+"""Training a tokenizer: like Llama's, the same every time, and lossless."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Kind, Vocabulary
+from llgen.codegen.model.sentence_piece import SentencePiece
+from llgen.codegen.model.vocabulary import Kind
+from llgen.errors import LlgenError
 from llgen.trainer.corpus import stories
 from llgen.trainer.tokenizer import kept_tokenizer, train_tokenizer
 
@@ -30,7 +31,7 @@ def test_tokenizer_is_deterministic() -> None:
     assert train_tokenizer(DOCUMENTS, 400).proto == VOCABULARY.proto
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_characters="\0▁", exclude_categories=["Cs"])))
 def test_every_text_survives(text: str) -> None:
     assert VOCABULARY.decode(VOCABULARY.encode(text)) == text
@@ -41,6 +42,15 @@ def test_rare_characters_do_not_crowd_out_the_rest() -> None:
     vocabulary = train_tokenizer([*DOCUMENTS, many], 400)
     assert vocabulary.decode(vocabulary.encode(many)) == many
     assert sum(len(piece.text) > 1 for piece in vocabulary.pieces if piece.kind is Kind.NORMAL) > 40
+
+
+def test_lines_with_a_bar_of_a_text_chart_are_learned_from() -> None:
+    """SentencePiece 0.2.3 drops every line that holds U+2585, however short (trainer_interface.cc: reserved)."""
+    texts = ["the cat sat on the mat and saw a bird\n" * 50, "sales \u2582\u2585\u2587 zigzag\n" * 50]
+    vocabulary = train_tokenizer(texts, 310)
+    assert "z" in {piece.text for piece in vocabulary.pieces}
+    text = "sales \u2582\u2585\u2587 zigzag"
+    assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
 def test_long_lines_are_learned_from() -> None:
@@ -63,14 +73,14 @@ def test_tokenizer_refuses(texts: list[str], size: int, message: str) -> None:
 
 
 def test_vocabulary_proto_is_read_back() -> None:
-    assert Vocabulary.from_proto(VOCABULARY.proto) == VOCABULARY
+    assert SentencePiece.from_proto(VOCABULARY.proto) == VOCABULARY
 
 
 def test_a_tokenizer_is_kept_until_what_it_was_made_from_changes(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.model"
     made: list[int] = []
 
-    def make() -> Vocabulary:
+    def make() -> SentencePiece:
         made.append(1)
         return VOCABULARY
 

@@ -1,16 +1,23 @@
-"""Settings: their layers, their limits, and how a wrong one is named."""
+"""Settings: their layers, their limits, and errors that name a wrong setting."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from models import random_checkpoint
 
-from llgen.codegen.errors import ExitCode, LlgenError
+from llgen.codegen.formats.hf.directory import save_checkpoint
+from llgen.codegen.model.architectures import parameter_count
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.model.rope import LinearScaling, YarnScaling
+from llgen.errors import ExitCode, LlgenError
 from llgen.trainer.config import TrainConfig
 from llgen.trainer.layers import differences, known_keys, layered, preset_names, read_config_file, read_preset, setting
 from llgen.trainer.schedule import learning_rate_factor, sequence_length
+from llgen.trainer.start import with_shape_of_start
 
 
 def test_later_layers_override_earlier_ones() -> None:
@@ -35,7 +42,30 @@ def test_a_new_end_replaces_the_one_beneath() -> None:
     ],
 )
 def test_presets_have_the_sizes_they_are_named_for(name: str, parameters: int) -> None:
-    assert layered([read_preset(name)]).model.resolved().parameter_count == parameters
+    assert parameter_count(layered([read_preset(name)]).model.resolved()) == parameters
+
+
+def test_a_scaled_rotation_is_set_by_the_names_of_hugging_face() -> None:
+    words = 'model.rope_scaling={rope_type="yarn", factor=4.0, original_max_position_embeddings=128}'
+    config = layered([read_preset("stories-260k"), setting(words)]).model.resolved()
+    assert config.rope_scaling == YarnScaling(4.0, 128, YarnScaling.usual_attention_factor(4.0))
+    for wrong, message in (
+        ('{rope_type="dynamic"}', "'model' has rope_scaling of type 'dynamic': its angles depend on"),
+        ('{rope_type="linear", factor=0.5}', "'model' has rope_scaling whose factor is 0.5; it must be 1 to"),
+    ):
+        with pytest.raises(LlgenError, match=message):
+            layered([read_preset("stories-260k"), setting(f"model.rope_scaling={wrong}")]).model.resolved()
+
+
+def test_training_goes_on_with_the_rotation_of_its_start_or_scales_it(tmp_path: Path) -> None:
+    shape = ModelConfig(16, 24, 1, 4, 2, 4, 32, 64)
+    for name, scaling in (("plain", None), ("scaled", LinearScaling(2.0))):
+        save_checkpoint(random_checkpoint(replace(shape, rope_scaling=scaling)), tmp_path / name)
+        kept = with_shape_of_start(layered([{"start": {"model": str(tmp_path / name)}}]))
+        assert kept.model.resolved() == replace(shape, rope_scaling=scaling)
+        longer = setting('model.rope_scaling={type="linear", factor=4}')
+        changed = with_shape_of_start(layered([{"start": {"model": str(tmp_path / name)}}, longer]))
+        assert changed.model.resolved().rope_scaling == LinearScaling(4.0)
 
 
 def test_every_preset_is_listed_and_valid() -> None:
@@ -63,7 +93,7 @@ def test_what_is_no_setting_is_refused() -> None:
 @pytest.mark.parametrize(
     ("layer", "message", "hint"),
     [
-        ({"model": {"dmi": 64}}, "there is no setting 'model.dmi'", "model.dim"),
+        ({"model": {"dmi": 64}}, "there is no setting 'model.dmi'; did you mean 'model.dim'", ""),
         ({"optimiser": {"name": "adamw"}}, "there is no setting 'optimiser'", ""),
         ({"model": {"dim": 0}}, "model.dim is 0: input should be greater than or equal to 1", ""),
         ({"model": {"dim": "wide"}}, "model.dim is 'wide': input should be a valid integer", ""),
@@ -71,8 +101,8 @@ def test_what_is_no_setting_is_refused() -> None:
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate is nan", ""),
         ({"schedule": {"iterations": 5, "minutes": 5}}, "schedule: iterations and minutes both say", ""),
         ({"hardware": {"shard": True}}, "the configuration: muon needs whole matrices", ""),
-        ({"start": {"lora": 4}}, "start: lora adapts a model", ""),
-        ({"modle": {"dim": 64}}, "there is no setting 'modle'", "model"),
+        ({"start": {"lora": 4}}, "start: lora needs a model to adapt", ""),
+        ({"modle": {"dim": 64}}, "there is no setting 'modle'; did you mean 'model'", ""),
         ({"seed": 1 << 63}, "seed is 9223372036854775808: input should be less than", ""),
         ({"hardware": {"replicas": 2}, "batch": {"dropout": 0.1}}, "hardware.replicas=1", ""),
     ],
@@ -97,7 +127,7 @@ def test_config_files(tmp_path: Path) -> None:
     path.write_text("[model\n", encoding="utf-8")
     with pytest.raises(LlgenError, match="is not TOML"):
         read_config_file(path)
-    with pytest.raises(LlgenError, match="cannot read"):
+    with pytest.raises(LlgenError, match="there is no configuration"):
         read_config_file(tmp_path / "missing.toml")
 
 

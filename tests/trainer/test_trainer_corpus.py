@@ -1,4 +1,4 @@
-"""The story generator: the same everywhere, rich, and free of contradictions."""
+"""The story generator: the same on every machine, varied, and without contradictions."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_pronouns_agree_with_a_cast_of_one_gender() -> None:
     seen = 0
     for story in STORIES:
         genders = {who.female for who in story.world.where}
-        snowman = story.plot == "snow"  # a "he" whom the story makes, and does not cast
+        snowman = story.plot == "snow"  # the snowman is a "he" without being a character
         if len(genders) == 1 and not snowman:
             seen += 1
             wrong = pronouns[not genders.pop()] & {word.lower() for word in words_of(story.text)}

@@ -1,4 +1,4 @@
-"""Runs: begun, interrupted, gone on with, refused; on a model that is small enough to train in a test."""
+"""Runs that are started, interrupted, continued, refused; with a model that is small enough to train in a test."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from limits import largest_file
 from runs import STORIES, TINY, StopAt, course, metrics, tiny_config
 
-from llgen.codegen.checkpoint import load_checkpoint
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.formats.hf.directory import load_checkpoint
+from llgen.errors import LlgenError
 from llgen.trainer.demo import train_demo
 from llgen.trainer.export import export_run, load_run
 from llgen.trainer.layers import layered, read_preset
@@ -53,14 +54,14 @@ def test_learns(tmp_path: Path) -> None:
     assert [line["iter"] for line in lines if "held_out_loss" in line] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
     assert (result.iteration, result.interrupted) == (60, False)
     whole = [line["held_out_loss"] for line in lines[30:] if "held_out_loss" in line]  # sequences of full length
-    assert result.best_loss == min(whole)
+    assert result.kept.loss == min(whole)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
 @pytest.mark.parametrize(("aligned", "all_begin"), [(1.0, True), (0.0, False)])
 def test_what_is_held_out_begins_as_what_is_learned(tmp_path: Path, aligned: float, all_begin: bool) -> None:
-    """A model that only ever saw beginnings must be judged on beginnings."""
+    """A model that was trained only on short sequences must be evaluated on short sequences."""
     config = tiny_config({"batch": {"aligned": aligned}, "schedule": {"iterations": 1}})
     train(tmp_path, config)
     ready = prepared(config, tmp_path)
@@ -161,13 +162,49 @@ def test_training_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of the compiler, within PyTorch
-def test_compiled_training_agrees(tmp_path: Path) -> None:
-    few = {"schedule": {"iterations": 2}, "batch": {"growth": 0.0}}
+@pytest.mark.parametrize("room", [-1000, 2000], ids=["no room for the checkpoint", "for nothing"])
+def test_a_full_disk_ends_a_run_in_one_line_and_the_same_command_goes_on(tmp_path: Path, room: int) -> None:
+    run = tmp_path / "run"
+    train(tmp_path / "whole", tiny_config())
+    train(run, tiny_config(), stop_after=7)
+    before = (run / "last.pt").read_bytes()
+    size = room if room > 0 else len(before) + room
+    with largest_file(size), pytest.raises(LlgenError, match=r"^cannot write '.*\.pt': a file may have") as caught:
+        train(run, tiny_config())
+    assert "\n" not in caught.value.message
+    assert not list(run.glob(".*"))
+    assert (run / "last.pt").read_bytes() == before
+    train(run, tiny_config())
+    assert course(run) == course(tmp_path / "whole")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # from PyTorch's compiler
+def test_compiled_training_agrees_and_repeats_to_the_last_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two threads would sum the gradient of the embedding in the order in which they finish."""
+    monkeypatch.setattr("llgen.trainer.train.is_narrow", lambda dim: False)
+    monkeypatch.setattr("llgen.trainer.train.cores", lambda: 2)
+    few = {"schedule": {"iterations": 4}, "batch": {"growth": 0.0, "sequences": 16}}
+    compiled = {"hardware": {"compile": True}}
     train(tmp_path / "eager", tiny_config(few))
-    train(tmp_path / "compiled", tiny_config(few, {"hardware": {"compile": True}}))
+    train(tmp_path / "compiled", tiny_config(few, compiled))
     for ours, theirs in zip(metrics(tmp_path / "compiled"), metrics(tmp_path / "eager"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    seen = Deterministic()
+    train(tmp_path / "again", tiny_config(few, compiled), stop_after=2)
+    train(tmp_path / "again", tiny_config(few, compiled), seen)
+    assert course(tmp_path / "again") == course(tmp_path / "compiled")
+    assert seen.each == [True, True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+class Deterministic(Silent):
+    """Records whether PyTorch's deterministic algorithms are on."""
+
+    def __init__(self) -> None:
+        self.each: list[bool] = []
+
+    def step(self, progress: float, iteration: int, loss: float, tokens_per_second: float) -> None:
+        self.each.append(torch.are_deterministic_algorithms_enabled())
 
 
 # ------------------------------------------------------------------------------------------------------ the export
@@ -217,21 +254,21 @@ def test_other_data_than_it_was_begun_with_is_refused(tmp_path: Path) -> None:
     text.write_text("\n\n".join(STORIES), encoding="utf-8")
     train(tmp_path / "run", config, stop_after=1)
     text.write_text("\n\n".join(STORIES[::-1]), encoding="utf-8")
-    with pytest.raises(LlgenError, match="was begun with other tokens: the text or the tokenizer has changed since"):
+    with pytest.raises(LlgenError, match="was started with other tokens: the text or the tokenizer has changed since"):
         train(tmp_path / "run", config)
     text.write_text("\n\n".join(STORIES), encoding="utf-8")
     assert train(tmp_path / "run", config, stop_after=1).iteration == 2
 
 
 class Impatient(Silent):
-    """Presses Ctrl-C before there is an iteration to wait for."""
+    """Sends Ctrl-C before the first iteration."""
 
     def stage(self, text: str) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_does_not_wait_for_the_text_to_be_tokenised(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore SIGINT
     try:
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, tiny_config(), Impatient())
@@ -297,15 +334,15 @@ def test_a_run_without_an_evaluation_has_no_model_yet(tmp_path: Path) -> None:
 def test_a_folder_of_other_things_is_not_made_a_run(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(b"a run may have left this")
     (tmp_path / "thesis.tex").write_text("mine", encoding="utf-8")
-    with pytest.raises(LlgenError, match=r"holds 'thesis\.tex' and is no training run"):
+    with pytest.raises(LlgenError, match=r"holds 'thesis\.tex' and is not a training run"):
         train(tmp_path, tiny_config())
     assert (tmp_path / "tokenizer.model").read_bytes() == b"a run may have left this"
 
 
 def test_what_a_kill_left_half_written_is_the_runs_own(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.model.new").write_bytes(b"half a tok")
+    (tmp_path / ".tokenizer.model.new").write_bytes(b"half a tok")
     assert train(tmp_path, tiny_config({"schedule": {"iterations": 1}})).iteration == 1
-    assert not (tmp_path / "tokenizer.model.new").exists()
+    assert not (tmp_path / ".tokenizer.model.new").exists()
 
 
 def test_a_run_is_no_model_directory_but_has_one(tmp_path: Path) -> None:

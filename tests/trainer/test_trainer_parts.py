@@ -1,4 +1,4 @@
-"""Muon, the weight average, adapters, distillation, evaluation: each by what defines it."""
+"""Muon, the weight average, adapters, distillation, evaluation: each is tested by its definition."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from runs import STORIES, TINY, VOCABULARY, metrics, tiny_config
 from torch import nn
 
-from llgen.codegen.checkpoint import load_checkpoint, save_checkpoint
-from llgen.codegen.errors import LlgenError
+from llgen.codegen.formats.hf.directory import load_checkpoint, save_checkpoint
+from llgen.codegen.model.architectures import parameter_count, tensor_shapes
+from llgen.errors import LlgenError
 from llgen.trainer.adapters import add_adapters, merge_adapters
 from llgen.trainer.average import WeightAverage
 from llgen.trainer.estimate import estimate
@@ -63,6 +64,20 @@ def test_stacking_matrices_changes_nothing() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_muon_is_pytorchs_but_for_the_digits_that_bfloat16_lacks(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(3)
+    ours, theirs = (nn.Parameter(torch.zeros(shape)) for _ in range(2))
+    optimizers = Muon([ours], 0.02, 0.95, 0.1), torch.optim.Muon([theirs], lr=0.02, momentum=0.95, weight_decay=0.1)
+    for _ in range(3):
+        ours.grad = torch.randn(shape, generator=generator)
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    difference = torch.linalg.norm((ours - theirs).detach()) / torch.linalg.norm(theirs.detach())
+    assert 0.0 < float(difference) < 0.03
+
+
 def test_muon_refuses_what_is_no_matrix() -> None:
     with pytest.raises(ValueError, match="Muon updates matrices"):
         Muon([nn.Parameter(torch.ones(3))], 0.1)
@@ -108,7 +123,7 @@ def test_merged_adapters_compute_the_same() -> None:
     tokens = torch.tensor([[1, 270, 280, 290]])
     before = model(tokens)
     add_adapters(model, 4)
-    assert torch.equal(model(tokens), before)  # they begin as nothing
+    assert torch.equal(model(tokens), before)  # new adapters change nothing
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(".up"):
@@ -117,7 +132,7 @@ def test_merged_adapters_compute_the_same() -> None:
     assert not torch.allclose(adapted, before)
     merge_adapters(model)
     torch.testing.assert_close(model(tokens), adapted)
-    assert set(model.state_dict()) == set(TINY.tensor_shapes())
+    assert set(model.state_dict()) == set(tensor_shapes(TINY))
 
 
 def test_adapters_leave_the_rest_of_the_model_alone(model_directory: Path, tmp_path: Path) -> None:
@@ -161,7 +176,7 @@ def test_a_teacher_with_all_the_weight_is_imitated(model_directory: Path) -> Non
 
 def test_distilling_learns_from_the_teacher(model_directory: Path, tmp_path: Path) -> None:
     start = {"teacher": str(model_directory), "teacher_weight": 1.0}
-    train(tmp_path, tiny_config({"start": start, "schedule": {"iterations": 40}}))  # its tokenizer is the default
+    train(tmp_path, tiny_config({"start": start, "schedule": {"iterations": 40}}))  # with its tokenizer
     lines = metrics(tmp_path)
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
 
@@ -199,7 +214,7 @@ def test_bytes_are_those_of_the_tokens_scored() -> None:
     score = score_documents(Llama(TINY), VOCABULARY, [text])
     assert (score.documents, score.bytes) == (1, len(text))
     assert score.tokens == len(VOCABULARY.encode(text))
-    assert list(encode_documents(["", text], VOCABULARY, 3)) == [[1, *VOCABULARY.encode(text)[:3]]]
+    assert list(encode_documents(["", text], VOCABULARY, (1,), 3)) == [[1, *VOCABULARY.encode(text)[:3]]]
 
 
 def test_no_document_is_refused() -> None:
@@ -209,9 +224,9 @@ def test_no_document_is_refused() -> None:
 
 def test_estimate_counts_what_training_keeps() -> None:
     need = estimate(tiny_config({"optimizer": {"name": "adamw", "ema": 0.9}}))
-    assert need.parameters == need.trained == TINY.parameter_count
-    assert need.weights == need.gradients == 4 * TINY.parameter_count
-    assert need.optimizer == 3 * 4 * TINY.parameter_count
+    assert need.parameters == need.trained == parameter_count(TINY)
+    assert need.weights == need.gradients == 4 * parameter_count(TINY)
+    assert need.optimizer == 3 * 4 * parameter_count(TINY)
     assert need.tokens_per_iteration == 4 * TINY.max_seq_len
     logits = 4 * TINY.max_seq_len * TINY.vocab_size * 4
     assert need.activations > logits

@@ -1,8 +1,8 @@
-"""An endless corpus of small, coherent children's stories, made up here: training data that needs no download.
+"""An endless corpus of small, coherent children's stories made by a program: training data that needs no download.
 
-A story is a plot played out in a `World` that refuses contradictions, and told by a `Teller` that varies the wording.
-The idea of a corpus whose words a small model can master is that of TinyStories (Eldan and Li, 2023,
-arXiv:2305.07759); plots and wordings are our own.
+Each story is a plot. A plot changes a `World`, which refuses contradictions, and a `Teller` tells it in varying words.
+TinyStories (Eldan and Li, 2023, arXiv:2305.07759) had the idea of a corpus with words that a small model can learn;
+plots and wordings here are new.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLOTS = plots_things.PLOTS + plots_friends.PLOTS + plots_days.PLOTS
 
 @dataclass(frozen=True)
 class Story:
-    """A story, and the world it left behind."""
+    """A story, and its world after the last event."""
 
     text: str
     plot: str
@@ -29,7 +29,7 @@ class Story:
 
 
 def tell_story(dice: Dice, names: int = ALL_NAMES) -> Story:
-    """Play one plot, chosen by the dice; `names` as in `stories`."""
+    """Tell one plot, chosen at random by `dice`; `names` as in `stories`."""
     tell = Teller(dice, names)
     plot = dice.pick(PLOTS)
     plot(tell)
@@ -37,10 +37,10 @@ def tell_story(dice: Dice, names: int = ALL_NAMES) -> Story:
 
 
 def stories(seed: int, names: int = ALL_NAMES) -> Iterator[str]:
-    """The stories of a seed, without end; the same on every platform and Python version.
+    """An endless sequence of stories for a seed; the same on every platform and Python version.
 
-    Of girls, boys, and animals of either sex there are `names` each: at least 3, at most 8. The fewer, the sooner a
-    model has learned to keep them apart.
+    There are `names` names for girls, for boys, and for animals of each sex: at least 3, at most 8. A model learns
+    fewer names sooner.
     """
     dice = Dice(seed)
     while True:

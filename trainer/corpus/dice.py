@@ -1,7 +1,7 @@
-"""Chance for the story teller: the same everywhere, for ever.
+"""Random choices for stories, the same on every platform and in every version of Python.
 
-Only `random.Random.random()` is used, which Python promises to keep for a given seed; `choice`, `shuffle` and the
-like have changed between versions and may again.
+Only `random.Random.random()` is used, because Python guarantees its values for a given seed. `choice`, `shuffle` and
+other methods have changed between versions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Dice:
-    """A seeded stream of choices."""
+    """A sequence of random choices from a seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def below(self, limit: int) -> int:
-        """A whole number from 0 to limit - 1."""
+        """An integer from 0 to limit - 1."""
         return int(self._random.random() * limit)
 
     def chance(self, probability: float) -> bool:
@@ -30,5 +30,5 @@ class Dice:
         return options[self.below(len(options))]
 
     def pick_other(self, options: Sequence[T], *taken: T) -> T:
-        """One of the options that is none of those taken."""
+        """One of the options, except those in `taken`."""
         return self.pick([option for option in options if option not in taken])

@@ -1,4 +1,4 @@
-"""Plots about a day and what it brings: night, rain, snow, a seed, a birthday, something to learn."""
+"""Plots about the events of a day: night, rain, snow, a seed, a birthday, something to learn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .words import CLOTHES, HOME, OUTDOORS, PLACES, Place, Thing, with_article
 
 
 def dark(tell: Teller) -> None:
-    """A sound in the night turns out to be nothing to be afraid of."""
+    """A sound in the night turns out to be harmless."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     sound, maker = dice.pick(
@@ -95,7 +95,7 @@ def rain(tell: Teller) -> None:
 
 
 def snow(tell: Teller) -> None:
-    """A snowman lacks a nose and something to wear; both are fetched."""
+    """A snowman needs a nose and something to wear, and the hero gets both."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     other = friend(tell, HOME)
@@ -161,7 +161,7 @@ def seed(tell: Teller) -> None:
 
 
 def birthday(tell: Teller) -> None:
-    """A cake lacks one thing, which is fetched from where it is sold or made."""
+    """A cake needs one more thing; the hero gets it where it is sold or made."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     family(tell)
@@ -204,7 +204,7 @@ def birthday(tell: Teller) -> None:
 
 
 def practice(tell: Teller) -> None:
-    """Something that fails twice works the third time."""
+    """The hero fails twice and succeeds the third time."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     skill, place_noun, fail = dice.pick(

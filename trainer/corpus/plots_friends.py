@@ -1,4 +1,4 @@
-"""Plots about others: hungry, lonely, lost, wronged, hidden, slower, or needed."""
+"""Plots about other characters: hungry, lonely, lost, treated badly, hidden, slower, or needed for help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .words import BIG_FOODS, HOME, OUTDOORS, PLACES, Character, Thing
 
 
 def share_food(tell: Teller) -> None:
-    """Half of the only food goes to somebody hungry."""
+    """The hero gives half of the only food to somebody who is hungry."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     place = dice.pick(OUTDOORS)
@@ -127,7 +127,7 @@ def lost_baby(tell: Teller) -> None:
 
 
 def truth(tell: Teller) -> None:
-    """Something of the family's breaks; hidden first, then told, then forgiven."""
+    """The hero breaks something that belongs to the family, hides it, tells the truth, and is forgiven."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     person = family(tell)
@@ -168,7 +168,7 @@ def truth(tell: Teller) -> None:
 
 
 def hide_and_seek(tell: Teller) -> None:
-    """Two wrong spots, then the friend is found; then the other way round."""
+    """Hide and seek: the hero looks in two wrong spots and then finds the friend."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     place = dice.pick(OUTDOORS)
@@ -193,7 +193,7 @@ def hide_and_seek(tell: Teller) -> None:
 
 
 def race(tell: Teller) -> None:
-    """The faster one turns back for the one who fell: both reach the goal together."""
+    """A race: the faster one turns back to help the one who fell, and both reach the goal together."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     place = dice.pick(OUTDOORS)
@@ -231,7 +231,7 @@ def race(tell: Teller) -> None:
 
 
 def pull(tell: Teller) -> None:
-    """Something too heavy for one, and for two, comes out with the third."""
+    """Something is too heavy for one and for two; three can pull it out."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     place = dice.pick([place for place in OUTDOORS if place.noun in ("garden", "field", "farm", "yard")])

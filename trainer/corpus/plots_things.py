@@ -1,4 +1,4 @@
-"""Plots about a thing: lost, broken, stuck, found, wanted by two."""
+"""Plots about a thing: it is lost, broken, out of reach, found, or wanted by two."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .words import CLOTHES, HOME, OUTDOORS, PLACES, Thing
 
 
 def lost(tell: Teller) -> None:
-    """A treasure is lost, searched for in two places and found in the third."""
+    """A treasure is lost; the hero searches in two places and finds it in a third."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     thing = some_treasure(tell) if dice.chance(0.6) else color_thing(tell, dice.pick(CLOTHES))
@@ -64,7 +64,7 @@ def lost(tell: Teller) -> None:
 
 
 def broken(tell: Teller) -> None:
-    """A toy breaks in play and is mended by somebody of the family."""
+    """A toy breaks during play, and somebody of the family repairs it."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     _, thing = some_toy(tell)
@@ -112,7 +112,7 @@ def broken(tell: Teller) -> None:
 
 
 def stuck(tell: Teller) -> None:
-    """A thing lands out of reach; alone it stays there, with a friend it comes down."""
+    """A thing is out of reach for the hero alone; together with a friend it comes down."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     thing = color_thing(tell, dice.pick(("ball", "kite", "hat", "plane", "balloon", "cap")))
@@ -143,7 +143,7 @@ def stuck(tell: Teller) -> None:
 
 
 def found(tell: Teller) -> None:
-    """A found thing goes back to its owner, after two who do not own it."""
+    """The hero finds a thing, asks whose it is, and gives it back to its owner."""
     place = tell.dice.pick(OUTDOORS)
     hero = begin(tell)
     world, dice = tell.world, tell.dice
@@ -180,7 +180,7 @@ def found(tell: Teller) -> None:
 
 
 def quarrel(tell: Teller) -> None:
-    """Two want one toy; they pull, then take turns."""
+    """Two want the same toy; they pull at it, then take turns."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     _, thing = some_toy(tell)
@@ -215,7 +215,7 @@ def quarrel(tell: Teller) -> None:
 
 
 def market(tell: Teller) -> None:
-    """A coin buys one of two things: a gift for somebody of the family."""
+    """The hero has a coin for one of two things, and buys a gift for somebody of the family."""
     hero = begin(tell)
     world, dice = tell.world, tell.dice
     person = family(tell)

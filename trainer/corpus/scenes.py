@@ -1,4 +1,4 @@
-"""Scenes that many plots share: how a story begins, how somebody enters, how it ends."""
+"""Scenes that many plots share: beginnings, new characters, endings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .words import (
 
 
 def somebody(tell: Teller, animal: bool, female: bool) -> Character:
-    """A new character, of a name that nobody in the story bears."""
+    """A new character, with a name that nobody else in the story has."""
     names: tuple[str, ...]
     if animal:
         names, kind = (SHE_ANIMALS if female else HE_ANIMALS), tell.dice.pick(ANIMAL_KINDS)
@@ -66,13 +66,13 @@ def begin(tell: Teller, place: Place | None = None) -> Character:
 
 
 def one_day(tell: Teller, *wordings: str) -> None:
-    """A sentence that opens the action; wordings go on after "one day"."""
+    """Add a sentence that starts the action; each wording continues after "one day"."""
     when = tell.dice.pick(("one day,", "one morning,", "one sunny day,", "one warm day,", "one day after lunch,"))
     tell.say(*(f"{when} {wording}" for wording in wordings))
 
 
 def friend(tell: Teller, place: Place) -> Character:
-    """A companion `{f}` of the hero's sort at a place; not spoken of yet.
+    """Add a companion `{f}` at a place, a child or an animal like the hero; no sentence mentions it yet.
 
     Mostly of the other gender, so that pronouns are clear.
     """
@@ -85,7 +85,7 @@ def friend(tell: Teller, place: Place) -> Character:
 
 
 def family(tell: Teller, *roles: str) -> Character:
-    """A relative `{m}` of the hero, at home."""
+    """Add a relative `{m}` of the hero, at home."""
     hero = tell.words["h"]
     assert isinstance(hero, Character)
     person = relative(hero, tell.dice.pick(roles or ("mom", "dad", "grandma", "grandpa")))
@@ -95,7 +95,7 @@ def family(tell: Teller, *roles: str) -> Character:
 
 
 def elder(tell: Teller, place: Place) -> Character:
-    """A wise animal `{e}`, which has no name, at a place."""
+    """Add a wise animal `{e}` without a name, at a place."""
     kind = tell.dice.pick(ELDER_KINDS)
     animal = Character(f"the {kind}", f"old {kind}", tell.dice.chance(0.5))
     tell.world.add_character(animal, place)
@@ -104,7 +104,7 @@ def elder(tell: Teller, place: Place) -> Character:
 
 
 def shopkeeper(tell: Teller, place: Place) -> Character:
-    """Somebody `{s}` who sells things at a place."""
+    """Add somebody `{s}` who sells things at a place."""
     name, female = tell.dice.pick((("the old man", False), ("the old woman", True), ("the baker", True)))
     seller = Character(name, name.removeprefix("the "), female)
     tell.world.add_character(seller, place)
@@ -113,13 +113,13 @@ def shopkeeper(tell: Teller, place: Place) -> Character:
 
 
 def color_thing(tell: Teller, noun: str) -> Thing:
-    """A thing with a colour or a look that is not its own name ("an orange orange")."""
+    """A thing with a colour or a look, except one equal to its noun ("an orange orange")."""
     adjectives = COLORS if tell.dice.chance(0.6) else LOOKS
     return Thing(noun, tell.dice.pick_other(adjectives, noun))
 
 
 def some_toy(tell: Teller) -> tuple[Toy, Thing]:
-    """A toy `{t}` and what one does with it (`{toy.play}`)."""
+    """Choose a toy: `{t}` is the thing, and `{toy.play}` says how to play with it."""
     toy = tell.dice.pick(TOYS)
     thing = color_thing(tell, toy.noun)
     tell.cast(t=thing, toy=toy)
@@ -172,7 +172,7 @@ def end_together(tell: Teller, *lessons: str) -> None:
 
 
 def end_alone(tell: Teller, *lessons: str) -> None:
-    """An ending for the hero: home, when not there, and to bed."""
+    """An ending for the hero: perhaps the way home, perhaps to bed."""
     hero = tell.words["h"]
     assert isinstance(hero, Character)
     if tell.world.where[hero] not in AT_HOME and tell.dice.chance(0.5):
@@ -186,7 +186,7 @@ def end_alone(tell: Teller, *lessons: str) -> None:
 
 
 def learn(tell: Teller, *lessons: str) -> None:
-    """Close with what the hero learned, or with "the end"."""
+    """End with what the hero learned, or with a general sentence, or with nothing."""
     if lessons and tell.dice.chance(0.6):
         tell.cast(lesson=tell.dice.pick(lessons).format_map(tell.words))
         tell.say("{h} learned that {lesson}.", "{h} knew now that {lesson}.", "that day, {h} learned that {lesson}.")

@@ -1,4 +1,4 @@
-"""Turns what happens into sentences: chooses a wording, fills in the words, keeps the paragraphs."""
+"""Turns events into sentences: chooses a wording, fills in the words, divides the story into paragraphs."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from .words import ALL_NAMES, HOME, Character, Place
 from .world import World
 
 _SUBJECT = re.compile(r"\{(?P<name>\w+)(\.[Hh]e)?\} (?!and )")
-"""How a wording begins that has one subject: `{h} went`, `{h.he} went`, but not `{h} and {f} went`."""
+"""The start of a wording with a single subject: `{h} went`, `{h.he} went`, but not `{h} and {f} went`."""
 
 _MEMORY = 3
-"""Sentences over which a pronoun still refers."""
+"""Number of sentences after which a pronoun no longer refers to somebody."""
 
 
 @dataclass
 class Teller:
-    """The story so far. `words` maps the short names that wordings use (`{h}` the hero) to what they stand for."""
+    """The story so far. `words` maps the short names in wordings, such as `{h}` for the hero, to objects."""
 
     dice: Dice
     names: int = ALL_NAMES
-    """How many names of each kind somebody may bear."""
+    """Number of names of each kind to choose from."""
     world: World = field(default_factory=World)
     words: dict[str, object] = field(default_factory=dict)
     paragraphs: list[list[str]] = field(default_factory=lambda: [[]])
     subjects: list[Character | None] = field(default_factory=list)
-    """Whom each sentence was about."""
+    """The subject of each sentence, or None."""
     divided: bool = False
-    """Paragraphs are shown as such; else the story is one paragraph."""
+    """Whether the story is divided into paragraphs; else it is one paragraph."""
 
     def cast(self, **words: object) -> None:
-        """Bind names for the wordings that follow."""
+        """Set the objects of short names for the next wordings."""
         self.words.update(words)
 
     def say(self, *wordings: str) -> None:
-        """Add one of the wordings, its fields filled in; a subject that is clear becomes a pronoun."""
+        """Add a sentence from one of the wordings; a subject may become a pronoun if the pronoun is clear."""
         wording = self.dice.pick(wordings)
         text = wording.format_map(self.words)
         match = _SUBJECT.match(wording)
@@ -47,14 +47,14 @@ class Teller:
         self._add(text, who)
 
     def maybe(self, *wordings: str) -> None:
-        """Add one of the wordings, or nothing."""
+        """Add a sentence from one of the wordings, or nothing."""
         if self.dice.chance(0.5):
             self.say(*wordings)
 
     def speak(self, who: Character, *lines: str) -> None:
-        """Somebody says one of the lines; the verb and the order vary.
+        """Add a sentence in which `who` says one of the lines; the verb and the word order vary.
 
-        A speaker who was spoken of just now becomes a pronoun.
+        The speaker may become a pronoun if the pronoun is clear.
         """
         line = self.dice.pick(lines).format_map(self.words)
         line = line[0].upper() + line[1:]
@@ -72,7 +72,7 @@ class Teller:
         self.subjects.append(subject)
 
     def _pronoun_is_clear(self, who: Character, text: str) -> bool:
-        """Somebody was spoken of just now, and nobody who goes by the same pronoun was, or is in `text`."""
+        """Whether `who` was a recent subject, and nobody with the same pronoun occurs in recent sentences or `text`."""
         recent = " ".join(self.paragraphs[-1][-_MEMORY:])
         if who not in self.subjects[-_MEMORY:] or not recent:
             return False
@@ -81,12 +81,12 @@ class Teller:
         return not any(other.name.lower() in near for other in others)
 
     def paragraph(self) -> None:
-        """Begin a new paragraph, when the story has them."""
+        """Begin a new paragraph if the story is divided."""
         if self.divided and self.paragraphs[-1]:
             self.paragraphs.append([])
 
     def walk(self, place: Place, *who: Character) -> None:
-        """One or two characters who are together go somewhere, past what the map has between."""
+        """One or two characters in the same place go to `place`; the sentence may name a place on the way."""
         self.cast(walkers=who[0] if len(who) == 1 else " and ".join(person.name for person in who), goal=place)
         between: list[Place] = []
         for person in who:
@@ -100,5 +100,5 @@ class Teller:
             self.say("{walkers} went {goal.to}.", "{walkers} walked {goal.to}.", "{walkers} ran {goal.to}.")
 
     def text(self) -> str:
-        """The whole story; paragraphs stand on lines of their own."""
+        """The whole story; each paragraph is a line."""
         return "\n".join(" ".join(sentences) for sentences in self.paragraphs if sentences)

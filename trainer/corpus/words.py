@@ -1,8 +1,7 @@
-"""What a story can speak of: characters, things and places, and how English refers to each.
+"""The vocabulary of stories: characters, things and places, and the English words for each.
 
-The objects are frozen and know their own words only; what happens to them is kept by `world.World`. Wordings refer to
-them by `str.format` fields: `{h}` is a character's name, `{h.his}` a pronoun, `{t.a}` "a red ball", `{p.at}` "in the
-park".
+The objects are frozen and hold only their words; `world.World` holds what happens to them. Wordings use the objects in
+`str.format` fields: `{h}` is a character's name, `{h.his}` a pronoun, `{t.a}` "a red ball", `{p.at}` "in the park".
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 
 def with_article(words: str) -> str:
-    """`a` or `an` in front of the words; the vocabulary has no word in which the letter misleads (hour, unicorn)."""
+    """The words after `a` or `an`, by the first letter; the vocabulary has no exceptions such as hour or unicorn."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
@@ -55,7 +54,7 @@ class Character:
 
     @property
     def a(self) -> str:
-        """ "a rabbit": for somebody who is met for the first time."""
+        """ "a rabbit": a character that appears for the first time."""
         return with_article(self.kind)
 
 
@@ -64,7 +63,7 @@ BOYS = ("Tom", "Ben", "Max", "Sam", "Leo", "Tim", "Jack", "Finn")
 SHE_ANIMALS = ("Dot", "Coco", "Daisy", "Penny", "Tilly", "Molly", "Bella", "Poppy")
 HE_ANIMALS = ("Pip", "Bobo", "Rusty", "Buddy", "Teddy", "Oscar", "Milo", "Fuzzy")
 ALL_NAMES = len(GIRLS)
-"""Of each kind."""
+"""Number of names of each kind: girls, boys, female animals, male animals."""
 NAMES = GIRLS + BOYS + SHE_ANIMALS + HE_ANIMALS
 ANIMAL_KINDS = ("rabbit", "bear", "fox", "mouse", "cat", "dog", "pig", "duck", "frog", "squirrel", "hedgehog", "goat")
 ELDER_KINDS = ("owl", "turtle", "crow", "goose", "donkey", "horse")
@@ -72,7 +71,7 @@ TRAITS = ("kind", "brave", "shy", "curious", "quick", "quiet", "funny", "careful
 
 
 def relative(of: Character, role: str) -> Character:
-    """The mom, dad, grandma or grandpa of somebody: "her mom"."""
+    """A relative `of` somebody: mom, dad, grandma or grandpa, named "her mom" and the like."""
     return Character(f"{of.his} {role}", role, role in ("mom", "grandma"))
 
 
@@ -81,7 +80,7 @@ def relative(of: Character, role: str) -> Character:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something that can be held: its noun, and the adjective it bears all through one story."""
+    """Something that can be held: its noun, and its adjective, which stays the same through a story."""
 
     noun: str
     adjective: str
@@ -104,7 +103,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Toy:
-    """A kind of toy: how one plays with it, how it breaks, and what mends it."""
+    """A kind of toy: words for playing with it, for breaking it and for mending it."""
 
     noun: str
     play: str
@@ -156,7 +155,7 @@ LOOKS = ("little", "old", "new", "shiny", "big", "pretty", "small", "round")
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere to be; `spots` are where something small can lie or hide there."""
+    """A place; `spots` are where something small can lie or hide there."""
 
     noun: str
     preposition: str
@@ -231,4 +230,4 @@ WAYS: dict[Place, tuple[Place, ...]] = {
     )
     for place in PLACES
 }
-"""The map, which is the same in every story: what lies next to what."""
+"""The map, the same in every story: the neighbours of each place."""

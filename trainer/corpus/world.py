@@ -1,7 +1,7 @@
-"""The small world of one story: who is where, who holds what, what is broken, hungry, afraid.
+"""The world of one story: where each character is, who holds which thing, which things are broken, moods.
 
-Plots change it only through verbs that check what they presuppose, so that a story cannot contradict itself: a plot
-that lets somebody give away what he does not hold fails here, not in the reader's head.
+Plots change the world only through methods that check their preconditions, so that a story cannot contradict itself. A
+plot in which somebody gives away a thing that he does not hold raises an exception.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from .words import HOME, WAYS, Character, Place, Thing
 
 
 class Contradiction(Exception):
-    """A plot asked for something that its world makes impossible: a mistake in the plot."""
+    """A plot tried something that is impossible in its world, which is a mistake in the plot."""
 
 
 @dataclass
 class World:
-    """The state, and every event in the order it happened (verb, then who or what)."""
+    """The state, and all events in order; an event is a verb and its subject and objects."""
 
     where: dict[Character, Place] = field(default_factory=dict)
     holder: dict[Thing, Character] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class World:
         self.moods[who] = set()
 
     def add_thing(self, thing: Thing, held_by: Character | None = None, at: Place | None = None) -> None:
-        """A thing that somebody holds, and owns; or one that lies somewhere and is nobody's."""
+        """Add a thing that somebody holds and owns, or a thing without an owner that lies at a place."""
         named_alike = any(thing.noun == other.noun for other in (*self.holder, *self.lies))
         self._require(not named_alike and (held_by is None) != (at is None), "appear", thing)
         if held_by is not None:
@@ -51,7 +51,7 @@ class World:
     # ---------------------------------------------------------------------------------------------------- moving
 
     def walk(self, who: Character, place: Place) -> list[Place]:
-        """Go somewhere else; returns the places on the way between."""
+        """Move `who` to another place; returns the places on the way."""
         start = self.where[who]
         self._require(start != place, "walk", who, place)
         self.where[who] = place
@@ -63,7 +63,7 @@ class World:
     # ---------------------------------------------------------------------------------------------------- things
 
     def lose(self, who: Character, thing: Thing) -> None:
-        """Leave a held thing where one is."""
+        """Leave a held thing at the present place."""
         self._require(self.holder.get(thing) == who, "lose", who, thing)
         del self.holder[thing]
         self.lies[thing] = self.where[who]
@@ -88,7 +88,7 @@ class World:
         self.broken.remove(thing)
 
     def eat(self, who: Character, thing: Thing) -> None:
-        """Use a thing up; whoever eats is hungry no longer."""
+        """Remove a thing by eating it; who eats it is not hungry any more."""
         self._require(self.holder.get(thing) == who, "eat", who, thing)
         del self.holder[thing]
         self.moods[who].discard("hungry")
@@ -105,7 +105,7 @@ class World:
 
 
 def route(start: Place, goal: Place) -> list[Place]:
-    """The places between two, on a shortest way over the map."""
+    """The places between two places, on a shortest way over the map."""
     came_from: dict[Place, Place] = {start: start}
     frontier = [start]
     while goal not in came_from:

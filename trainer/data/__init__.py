@@ -1,5 +1,6 @@
-"""Text to tokens to batches: sources of documents, tokens in memory-mapped shards, windows drawn from them."""
+"""From text to batches: sources of documents, tokens in memory-mapped shards, random windows of tokens."""
 
+from .advice import tell_of_few_documents
 from .batches import Batches
 from .shards import tokenize
 from .sources import Source, read_documents
@@ -13,5 +14,6 @@ __all__ = [
     "is_tokenized",
     "open_tokenized",
     "read_documents",
+    "tell_of_few_documents",
     "tokenize",
 ]

@@ -1,4 +1,4 @@
-"""Batches: random windows of a stream of tokens, the same ones however many processes share them."""
+"""Batches: random windows of a stream of tokens; the windows do not depend on the number of processes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .stream import TokenStream
 
 
 class Batches:
-    """An endless sequence of random windows, whose `state` continues it exactly.
+    """An endless sequence of batches of random windows; `state` saves its position.
 
-    Every process draws where all windows of a batch start and reads its own part of them: so the batch does not depend
-    on the number of processes, and `state` is the same in all of them.
+    Every process draws the starts of all windows of a batch, and reads only its own windows. So the batch does not
+    depend on the number of processes, and `state` is the same in all processes.
     """
 
     def __init__(self, stream: TokenStream, seed: int, *, aligned: float = 0.0, rank: int = 0, world: int = 1) -> None:
-        """Each window starts with a document with probability `aligned`, and anywhere otherwise."""
+        """Each window starts at the start of a document with probability `aligned`, else at a random token."""
         self._stream, self._aligned, self._rank, self._world = stream, aligned, rank, world
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
     def state(self) -> Tensor:
-        """What the sequence goes on from, as bytes."""
+        """The position in the sequence, as bytes; set it to continue from there."""
         return self._generator.get_state()
 
     @state.setter
@@ -32,7 +32,10 @@ class Batches:
         self._generator.set_state(state)
 
     def draw(self, batch_size: int, sequence_length: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, both [batch / processes, time]; a target is the token that follows its input."""
+        """The next batch: inputs and targets, both [batch_size / processes, sequence_length].
+
+        A target is the token after its input.
+        """
         starts = self._starts(batch_size, sequence_length)[self._rank :: self._world]
         windows = torch.from_numpy(self._stream.window(starts, sequence_length + 1))
         return windows[:, :-1], windows[:, 1:]
@@ -43,7 +46,7 @@ class Batches:
         if not self._aligned:
             return anywhere
         documents = self._stream.starts
-        # One at least, for the first document starts at 0. A Python int would have the whole array converted.
+        # At least one, because the first document starts at 0. A Python int would convert the whole array.
         fitting = int(documents.searchsorted(np.uint64(last), side="right"))
         chosen = torch.randint(fitting, (count,), generator=self._generator).numpy()
         is_aligned = torch.rand(count, generator=self._generator).numpy() < self._aligned

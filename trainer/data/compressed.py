@@ -1,4 +1,4 @@
-"""The bytes of a file, unpacked where its first bytes say gzip (RFC 1952) or zstd (RFC 8878); a piece at a time."""
+"""Reads a file in pieces; unpacks it if its first bytes are those of gzip (RFC 1952) or zstd (RFC 8878)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import IO, Protocol
 import zstandard
 
 UnpackError = (zlib.error, zstandard.ZstdError, EOFError)
-"""What `unpacked` raises, apart from OSError, for data that is damaged or ends too early."""
+"""The errors of `unpacked`, besides OSError, for data that is damaged or ends too early."""
 
 _CHUNK_BYTES = 1 << 16
-"""Few enough that what one piece unpacks to is no burden."""
+"""Size of a piece of the file; small, because a piece may unpack to a thousand times its size."""
 _GZIP = 31
-"""zlib's word for: a gzip header, the largest window, and a check of the sum at the end."""
+"""zlib's value of `wbits` for a gzip header, the largest window, and a checksum at the end."""
 _MAX_WINDOW = 1 << 31
-"""As far back as zstd's `--long=31` refers."""
+"""The largest window of zstd, which `--long=31` uses."""
 
 
 class _Decoder(Protocol):
@@ -28,7 +28,7 @@ class _Decoder(Protocol):
 
 
 def unpacked(raw: IO[bytes], told: Callable[[int], None] = lambda place: None) -> Iterator[bytes]:
-    """The content of a file that is open at its beginning; `told` hears how much of the file itself was read.
+    """The content of a file that is open at its start; `told` is called with the number of bytes read from the file.
 
     Raises OSError, or one of `UnpackError`.
     """
@@ -53,13 +53,13 @@ def _chain(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _unpack(first: bytes, chunks: Iterator[bytes], begin: Callable[[], _Decoder]) -> Iterator[bytes]:
-    """Both formats are frames one behind the other, each of which a decoder of its own takes."""
+    """Unpack frames one after another; in both formats, each frame needs a new decoder."""
     decoder: _Decoder | None = None
     for chunk in _chain(first, chunks):
         rest = chunk
         while rest:
             if decoder is None:
-                rest = rest.lstrip(b"\0")  # tapes and block devices pad gzip files with these
+                rest = rest.lstrip(b"\0")  # gzip files on tapes and block devices are padded with zeros
                 if not rest:
                     break
                 decoder = begin()

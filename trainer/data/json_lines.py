@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, one of whose fields holds the text."""
+"""JSON lines: each line is an object, and one field of it holds the text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
+from llgen.shown import shown_error, shown_list
 
 USUAL_FIELD = "text"
 
 _OTHER_JSON = re.compile(rb'\s*(\[\s*\{\s*"|\{\s*\n\s*")')
-"""How an array of objects begins, and an object that is spread over lines."""
+"""The start of an array of objects, or of an object on several lines."""
 
 
 def is_json_lines(head: bytes) -> bool:
-    """Whether a file that begins with `head` holds an object a line; of a first line that is cut off, its beginning
-    decides."""
+    """Whether a file that begins with `head` is JSON lines.
+
+    The first line decides; if `head` ends within the first line, the start of that line decides.
+    """
     first, end, _ = head.lstrip().partition(b"\n")
     if not first.startswith(b"{"):
         return False
@@ -29,18 +32,18 @@ def is_json_lines(head: bytes) -> bool:
 
 
 def refuse_other_json(head: bytes, file: Path) -> None:
-    """Raise LlgenError for JSON of another shape, which would else be taken for prose."""
+    """Raise LlgenError for JSON in another form, which would otherwise be read as prose."""
     if _OTHER_JSON.match(head):
         raise LlgenError(
-            f"'{file}' is JSON, but not one object a line",
-            "make it so, e.g. `jq -c '.[]'`; or --separator, to read it as the text it is",
+            f"'{file}' is JSON, but not one object per line",
+            "convert it, e.g. by `jq -c '.[]'`; or --separator, to read it as plain text",
         )
 
 
 def texts(lines: Iterable[str], file: Path, field: str) -> Iterator[str]:
-    """The text of each line, empty lines left out; `a.b` is the field b within a.
+    """The text in `field` of each line, without empty lines; `a.b` is the field b inside the field a.
 
-    Raises LlgenError that names the line for what is not JSON, has no such field, or no text in it.
+    Raises LlgenError that names the line when the line is not JSON, has no such field, or the field is not text.
     """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -49,7 +52,7 @@ def texts(lines: Iterable[str], file: Path, field: str) -> Iterator[str]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise LlgenError(f"{where} is not JSON: {error}", "one object a line") from error
+            raise LlgenError(f"{where} is not JSON: {shown_error(error)}", "one object per line") from error
         yield _text_of(record, field, where)
 
 
@@ -57,9 +60,9 @@ def _text_of(record: Any, field: str, where: str) -> str:
     value = record
     for key in field.split("."):
         if not isinstance(value, dict) or key not in value:
-            there = ", ".join(map(str, value)) if isinstance(value, dict) else "no object"
+            there = shown_list([str(name) for name in value]) if isinstance(value, dict) else "no object"
             raise LlgenError(
-                f"{where} has no field '{field}'; there is: {there}", "--field NAME, or a.b for b within a"
+                f"{where} has no field '{field}'; its fields: {there}", "--field NAME, or a.b for b inside a"
             )
         value = value[key]
     if not isinstance(value, str):
@@ -68,6 +71,7 @@ def _text_of(record: Any, field: str, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise LlgenError(
-            f"{where}: the text holds \\u{ord(value[error.start]):04x}, half of a character", "mend or drop the line"
+            f"{where}: the text holds \\u{ord(value[error.start]):04x}, half of a character",
+            "correct or delete the line",
         ) from error
     return value

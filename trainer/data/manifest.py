@@ -1,7 +1,7 @@
-"""What a folder of tokens says of itself, and whether its files agree.
+"""The manifest of a folder of tokens: what its files hold, and a check that they hold it.
 
-`manifest.json` stands where all is written. While it is being written the same content is called `unfinished.json`,
-and vouches for the files up to the lengths it tells; what lies behind them was not finished.
+`manifest.json` exists when all files are complete. Until then `unfinished.json` has the same content, for the part that
+is written: the files are valid up to the lengths in it, and bytes after these lengths are not.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from llgen.codegen.vocabulary import Vocabulary
-
-from ..files import replacing
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.whole import replacing
 
 FORMAT = 1
 MANIFEST, UNFINISHED = "manifest.json", "unfinished.json"
 PARTS = ("train", "held_out")
 START_BYTES = 8
-"""Of one document's place in `PART-starts.bin`, little-endian."""
+"""Bytes of the start of a document in `PART-starts.bin`, little-endian."""
 
 _DTYPES = ("<u2", "<u4")
 _CHUNK_BYTES = 1 << 20
@@ -40,46 +39,46 @@ class Shard:
 
 @dataclass(frozen=True)
 class Part:
-    """The files of one part, and what they hold together."""
+    """The files of one part, and their total content."""
 
     documents: int = 0
     tokens: int = 0
-    """BOS included, one a document."""
+    """Number of tokens, including one BOS for each document."""
     text_bytes: int = 0
-    """Bytes of UTF-8 that the tokens stand for."""
+    """Bytes of UTF-8 text that the tokens stand for."""
     starts_crc32: int = 0
     shards: tuple[Shard, ...] = ()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that the bytes of the tokens depend on."""
+    """Everything that the bytes of the tokens depend on."""
 
     origin: Mapping[str, Any]
-    """The documents: as `Source.description` has it, or a name for those that come from elsewhere."""
+    """The documents: `Source.description`, or a name for documents that do not come from a Source."""
     tokenizer: str
     """SHA-256 of the tokenizer.model."""
     vocab_size: int
     dtype: str
-    """As NumPy spells it; always little-endian."""
+    """NumPy's name of the type of a token; always little-endian."""
     held_out: float
     shard_tokens: int
 
     @property
     def key(self) -> str:
-        """The same for the same recipe, and for no other."""
+        """A digest: equal for equal recipes, different for different recipes."""
         return hashlib.sha256(json.dumps([FORMAT, asdict(self)]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A recipe, and how far it was carried out."""
+    """A recipe, and the files written by it so far."""
 
     recipe: Recipe
     parts: Mapping[str, Part]
 
     def write(self, path: Path) -> None:
-        """Replace a file at once, so that it is never half there, not even when the power fails."""
+        """Write the manifest; `path` is always the old file or the whole new one, also after a power failure."""
         content = {"format": FORMAT, "key": self.recipe.key, **asdict(self.recipe)}
         content["parts"] = {name: asdict(part) for name, part in self.parts.items()}
         with replacing(path, durable=True) as temporary:
@@ -87,7 +86,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Raises OSError, ValueError, KeyError or TypeError for what is no manifest of this format."""
+        """Read a manifest; raises OSError, ValueError, KeyError or TypeError when it is not one of this format."""
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']}, not {FORMAT}")
@@ -97,7 +96,7 @@ class Manifest:
         return cls(recipe, {name: _part(content["parts"][name]) for name in PARTS})
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Each file by its name: bytes, and the CRC-32 of them."""
+        """For each file by name: its valid bytes, and their CRC-32."""
         width = np.dtype(self.recipe.dtype).itemsize
         found = {}
         for name, part in self.parts.items():
@@ -108,13 +107,13 @@ class Manifest:
         return found
 
     def verify(self, directory: Path) -> None:
-        """Compare the files, as far as they are vouched for, with their CRC-32.
+        """Compare the valid bytes of each file with their CRC-32.
 
         Raises OSError or ValueError that names the first file that differs.
         """
         for name, (size, expected) in self.files().items():
             if _crc32(directory / name, size) != expected:
-                raise ValueError(f"{name} does not hold what was written to it")
+                raise ValueError(f"{name} was changed since it was written")
 
 
 def _part(facts: dict[str, Any]) -> Part:
@@ -130,17 +129,17 @@ def starts_name(part: str) -> str:
 
 
 def part_files(directory: Path, part: str) -> list[Path]:
-    """The files of a part that lie in a folder, whoever wrote them."""
+    """The existing files of a part in a folder, also those that no manifest lists."""
     return [*directory.glob(f"{part}-[0-9][0-9][0-9][0-9][0-9].bin"), *directory.glob(starts_name(part))]
 
 
 def tokenizer_digest(vocabulary: Vocabulary) -> str:
-    """Names a tokenizer by its content."""
-    return hashlib.sha256(vocabulary.proto).hexdigest()
+    """A digest that identifies a tokenizer by its content."""
+    return hashlib.sha256(vocabulary.identity).hexdigest()
 
 
 def _crc32(path: Path, size: int) -> int:
-    """Of the first `size` bytes; raises ValueError when there are fewer."""
+    """The CRC-32 of the first `size` bytes; raises ValueError when the file has fewer."""
     crc = 0
     with path.open("rb") as file:
         while size:

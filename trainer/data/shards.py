@@ -1,9 +1,9 @@
 """Writes tokens to disk once, so that runs can map them into memory.
 
-A folder holds, for each part (`train`, `held_out`), little-endian tokens in `PART-00000.bin` and so on, 16 bits each
-when the vocabulary allows, 32 otherwise; `PART-starts.bin`, where the documents begin, 64 bits each; and
-`manifest.json`, which says what they hold. BOS stands in front of every document. Writing goes on after an
-interruption at the last place that `unfinished.json` vouches for, to the same bytes.
+For each part (`train`, `held_out`), a folder holds little-endian tokens in `PART-00000.bin` and so on, and the starts
+of documents in `PART-starts.bin`. A token has 16 bits if the vocabulary allows it, else 32; a start has 64 bits. BOS is
+the first token of each document. `manifest.json` describes the files. After an interruption, writing continues from the
+state in `unfinished.json`, with the same bytes as a result.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
+from llgen.sole_writer import holds_passing, sole_writer
+from llgen.whole import cannot_write
 
 from .manifest import (
     MANIFEST,
@@ -40,10 +40,9 @@ from .sources import Source
 from .stream import TokenizedData, Tokens, is_tokenized, open_tokenized
 
 SHARD_TOKENS = 1 << 25
-"""64 MiB of 16-bit tokens."""
+"""Maximum number of tokens in a file: 64 MiB of 16-bit tokens."""
 _ROUND_CHARACTERS = 1 << 22
-"""Text that is tokenised at once; after each such round the journal is written."""
-_LOCK = ".lock"
+"""Characters that are tokenised together; then the journal, `unfinished.json`, is written."""
 
 
 def tokenize(
@@ -57,16 +56,18 @@ def tokenize(
     threads: int | None = None,
     shard_tokens: int = SHARD_TOKENS,
 ) -> TokenizedData:
-    """Write the tokens of documents to a folder, or return those that are there if they were made from the same.
+    """Write the tokens of documents to a folder; tokens that exist there, of the same recipe, are returned.
 
-    One document of every 1 / `held_out` is held out; of fewer documents than that, the end of the last. `key` names
-    documents that come from no Source. Documents, tokenizer and settings decide whether old files are returned, gone
-    on with, or replaced. `told` hears how many bytes of a Source were read.
-    Raises LlgenError when there is no document, when the tokenizer has no BOS, when another process is writing to the
-    folder, and what reading the documents raises.
+    One of every 1 / `held_out` documents is held out; with fewer documents, the end of the last one. `key` names
+    documents that do not come from a Source. Existing files are returned, continued or replaced, depending on whether
+    documents, tokenizer and settings are the same. `told` is called with the number of bytes read from a Source.
+    Raises LlgenError when there is no document, the tokenizer has no BOS, the folder cannot be written, or the
+    documents cannot be read.
     """
     if vocabulary.bos_id < 0:
-        raise LlgenError("the tokenizer has no BOS piece, which begins every document", "use one of Llama's kind")
+        raise LlgenError(
+            "the tokenizer has no BOS piece, which begins every document", "use a tokenizer with BOS, such as Llama's"
+        )
     recipe = Recipe(
         origin=documents.description if isinstance(documents, Source) else {"name": key},
         tokenizer=tokenizer_digest(vocabulary),
@@ -76,51 +77,42 @@ def tokenize(
         shard_tokens=shard_tokens,
     )
     there = _finished(directory, recipe)
-    if there is not None:
+    if there is not None and not holds_passing(directory):
         return there
-    directory.mkdir(parents=True, exist_ok=True)
-    with _only_writer(directory):
+    with sole_writer(directory):  # at its end it removes the lock of one that was killed, too
+        there = _finished(directory, recipe)  # another process may have written them meanwhile
+        if there is not None:
+            return there
         writer = _Writer(directory, recipe, vocabulary.bos_id)
         rest = _split(documents.documents(told) if isinstance(documents, Source) else documents, held_out)
         done = sum(1 for _ in islice(rest, writer.resume()))
         for batch in _rounds(rest):
             texts = [text for _, text in batch]
-            # SentencePiece's own threads: 1.6 times as fast on two cores; a pool of processes was 1.3 times.
-            ids = vocabulary.processor.encode(texts, num_threads=threads or os.cpu_count() or 1)
+            # SentencePiece's threads make it 1.6 times as fast on two cores; a pool of processes made it 1.3 times.
+            ids = vocabulary.encode_all(texts, threads or os.cpu_count() or 1)
             for (part, text), tokens in zip(batch, ids, strict=True):
                 writer.add(part, tokens, len(text.encode()))
             writer.commit()
             done += len(batch)
         if not done:
-            raise LlgenError("there is no text to tokenise", "give a source that holds some")
+            raise LlgenError("there is no text to tokenise", "give a source with text")
         writer.finish()
     return open_tokenized(directory)
 
 
 def _finished(directory: Path, recipe: Recipe) -> TokenizedData | None:
-    """What is there, if it is whole and was made by the same recipe."""
+    """The tokens in the folder, if they are complete and of the same recipe; else None."""
     if not is_tokenized(directory):
         return None
     try:
         there = open_tokenized(directory, verify=True)
     except LlgenError:
-        return None  # damaged, or of another version: to be made anew
+        return None  # damaged, or of another version: tokenise again
     return there if there.recipe.key == recipe.key else None
 
 
-@contextmanager
-def _only_writer(directory: Path) -> Iterator[None]:
-    try:
-        with FileLock(directory / _LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise LlgenError(
-            f"another process is writing tokens to '{directory}'", "wait for it to end, then give the command again"
-        ) from error
-
-
 def _split(documents: Iterable[str], held_out: float) -> Iterator[tuple[str, str]]:
-    """Each document with the name of the part it belongs to."""
+    """Each document, with the name of its part."""
     every = max(2, round(1.0 / held_out))
     rest = iter(documents)
     first = list(islice(rest, every))
@@ -149,7 +141,7 @@ def _rounds(documents: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, st
 
 
 class _Writer:
-    """Appends tokens to the files of a folder, and keeps the journal that makes them whole again."""
+    """Appends tokens to the files of a folder, and writes the journal, from which an interrupted call continues."""
 
     def __init__(self, directory: Path, recipe: Recipe, bos_id: int) -> None:
         self._directory, self._recipe, self._bos_id = directory, recipe, bos_id
@@ -159,16 +151,16 @@ class _Writer:
         self._is_clean = False
 
     def resume(self) -> int:
-        """The documents that need not be added again; changes no file."""
+        """The number of documents that are written already; changes no file."""
         journal = self._journal()
         if journal is not None:
             self._parts = dict(journal.parts)
         return sum(part.documents for part in self._parts.values())
 
     def _clean(self) -> None:
-        """Cut the files back to what the journal vouches for.
+        """Cut the files to the lengths in the journal, and delete all others.
 
-        Only when there is something to write: a text that cannot be read leaves alone what was there.
+        This is done before the first write, so that a text that cannot be read leaves earlier tokens unchanged.
         """
         (self._directory / MANIFEST).unlink(missing_ok=True)
         kept = self._manifest().files()
@@ -181,18 +173,18 @@ class _Writer:
         self._is_clean = True
 
     def _journal(self) -> Manifest | None:
-        """The journal of the same recipe, if the files hold what it says."""
+        """The journal, if it is of the same recipe and the files match it; else None."""
         try:
             journal = Manifest.read(self._directory / UNFINISHED)
             if journal.recipe.key == self._recipe.key:
                 journal.verify(self._directory)
                 return journal
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing to go on with: begin anew
+            pass  # nothing to continue: start from the beginning
         return None
 
     def add(self, name: str, tokens: list[int], text_bytes: int) -> None:
-        """Take one document's tokens; `commit` writes them."""
+        """Add the tokens of one document; `commit` writes them."""
         if not self._is_clean:
             self._clean()
         part = self._parts[name]
@@ -206,7 +198,7 @@ class _Writer:
         )
 
     def commit(self) -> None:
-        """Write what was added, then the journal that vouches for it."""
+        """Write the added tokens, then the journal that describes them."""
         for name in PARTS:
             if not self._pending[name]:
                 continue
@@ -235,16 +227,20 @@ class _Writer:
         return tuple(shards)
 
     def _append(self, name: str, data: bytes) -> None:
-        with (self._directory / name).open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # the journal must not outlive what it vouches for
+        path = self._directory / name
+        try:
+            with path.open("ab") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # the data must be on the disk before the journal that describes it
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def _manifest(self) -> Manifest:
         return Manifest(self._recipe, self._parts)
 
     def finish(self) -> None:
-        """Say that all is there."""
+        """Write `manifest.json`, which marks the folder as complete."""
         if not self._is_clean:
             self._clean()
         self._manifest().write(self._directory / MANIFEST)

@@ -1,7 +1,7 @@
-"""Where documents come from: text, JSON lines, folders of both, gzip and zstd; read as a stream, never as a whole.
+"""Reads documents from text, JSON lines, folders of both, gzip and zstd; as a stream, never as a whole.
 
-A file is known by its content. In text, `<|endoftext|>` parts two documents where it stands within the first MiB of a
-file; otherwise blank lines do.
+The content of a file decides how it is read. In text, `<|endoftext|>` separates documents if it occurs in the first MiB
+of the file; else blank lines do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
+from llgen.lfs import refuse_pointer
+from llgen.shown import shown
 
 from .compressed import UnpackError, unpacked
 from .json_lines import USUAL_FIELD, is_json_lines, refuse_other_json, texts
@@ -24,7 +26,7 @@ SEPARATOR = "<|endoftext|>"
 EVERY_LINE = "line"
 """The separator that makes each line a document."""
 BLANK_LINES = ""
-"""The separator that blank lines are."""
+"""The separator that stands for blank lines."""
 
 _TEXT_SUFFIXES = (".txt", ".text", ".md", ".jsonl", ".ndjson")
 _PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
@@ -32,26 +34,28 @@ _HEAD_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 Told = Callable[[int], None]
-"""Called now and then with the bytes of the source that were read so far."""
+"""Called repeatedly with the number of bytes read from the source so far."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file, or all files of a folder in the order of their names, as documents.
+    """The documents of a file, or of all files of a folder in the order of their names.
 
-    `field` names the text in JSON lines, `a.b` being b within a. `separator` is a line that parts two documents of
-    text, "line" makes each line one, "" parts at blank lines. Of a file that is named itself, `field` says that it is
-    JSON lines and else `separator` that it is text; in a folder the content says so.
+    `field` names the text in JSON lines; `a.b` is the field b inside the field a. `separator` is a line that separates
+    documents of text; "line" makes each line a document, and "" separates at blank lines. For a single file, `field`
+    tells that it is JSON lines, and else `separator` tells that it is text. In a folder, or if `by_content` is set, the
+    content of each file tells.
     """
 
     path: Path
     field: str | None = None
     separator: str | None = None
+    by_content: bool = False
 
     def files(self) -> list[Path]:
-        """The files, in order; raises LlgenError when there is none.
+        """The files, in order; raises LlgenError when there are none.
 
-        Of a folder those that a text is usually called like, packed or not; hidden ones are passed over.
+        In a folder these are the files with the suffix of a text, packed or not; hidden files are ignored.
         """
         if not self.path.is_dir():
             return [self.path]
@@ -59,40 +63,42 @@ class Source:
         names = sorted(name for name in found if _is_text_name(name))
         if not names:
             raise LlgenError(
-                f"'{self.path}' holds no file that ends in {', '.join((*_TEXT_SUFFIXES, *_PACKED_SUFFIXES))}",
+                f"'{self.path}' holds no file whose name ends in {', '.join((*_TEXT_SUFFIXES, *_PACKED_SUFFIXES))}",
                 "give another folder, or the file itself",
             )
         return [found[name] for name in names]
 
     def size(self) -> int:
-        """Bytes of all files as they lie on disk."""
+        """Bytes of all files on disk."""
         try:
             return sum(file.stat().st_size for file in self.files())
         except OSError as error:
             raise _unreadable(self.path, error) from error
 
     def documents(self, told: Told = lambda read: None) -> Iterator[str]:
-        """All documents without blanks around them; empty ones are left out.
+        """All documents, without spaces at their ends and without empty documents.
 
-        Raises LlgenError for a file that cannot be read, is not UTF-8 or not the JSON it began as.
+        Raises LlgenError for a file that cannot be read, is not UTF-8, or has a line that is not JSON in JSON lines.
         """
         before = 0
         for file in self.files():
             try:
                 with file.open("rb") as raw:
-                    yield from self._documents_of(file, unpacked(raw, _behind(before, told)))
+                    yield from self._documents_of(file, unpacked(raw, _counted_from(before, told)))
                     before += raw.tell()
             except (OSError, *UnpackError) as error:
                 raise _unreadable(file, error) from error
 
     def sample(self, size: int, told: Told = lambda read: None) -> Iterator[str]:
-        """Documents from all over the source: every n-th, such that they come to about `size` bytes on disk."""
+        """Documents from the whole source: every n-th, with n such that they take about `size` bytes on disk."""
         return islice(self.documents(told), 0, None, max(1, self.size() // size))
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What the documents depend on, for a manifest: files by their relative names and digests, and how they are
-        read. Reads all files, once."""
+        """What the documents depend on, for a manifest: names and digests of the files, field and separator.
+
+        The first call reads all files.
+        """
         return {
             "files": [_described(file, self._name(file)) for file in self.files()],
             "field": self.field,
@@ -100,14 +106,27 @@ class Source:
         }
 
     def fingerprint(self) -> str:
-        """Changes when `description` does."""
+        """A digest of `description`."""
         return hashlib.sha256(json.dumps(self.description).encode()).hexdigest()
+
+    def is_text(self) -> bool:
+        """Whether the first non-empty file is text and not JSON lines; raises LlgenError as `documents` does."""
+        for file in self.files():
+            try:
+                with file.open("rb") as raw:
+                    head = _head(unpacked(raw, lambda place: None))
+            except (OSError, *UnpackError) as error:
+                raise _unreadable(file, error) from error
+            if head.strip():
+                return not self._is_json_lines(head.removeprefix(_BOM))
+        return True
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self.path).as_posix() if file != self.path else file.name
 
     def _documents_of(self, file: Path, chunks: Iterator[bytes]) -> Iterator[str]:
         head = _head(chunks)
+        refuse_pointer(head, file)
         beginning = head.removeprefix(_BOM)
         lines = _decoded(_lines(chain([beginning], chunks)), file, len(head) - len(beginning))
         if self._is_json_lines(beginning):
@@ -119,16 +138,16 @@ class Source:
         return (part for part in map(str.strip, parts) if part)
 
     def _is_json_lines(self, head: bytes) -> bool:
-        if self.path.is_dir() or (self.field is None and self.separator is None):
+        if self.by_content or self.path.is_dir() or (self.field is None and self.separator is None):
             return is_json_lines(head)
         return self.field is not None
 
 
 def read_documents(path: Path) -> list[str]:
-    """All documents of a source at once; raises LlgenError when there is none."""
+    """All documents of a source as a list; raises LlgenError when there are none."""
     documents = list(Source(path).documents())
     if not documents:
-        raise LlgenError(f"'{path}' holds no text", "give a file that holds some")
+        raise LlgenError(f"'{path}' holds no text", "give a file with text")
     return documents
 
 
@@ -137,7 +156,7 @@ def read_documents(path: Path) -> list[str]:
 
 def _is_text_name(name: str) -> bool:
     if any(part.startswith(".") for part in name.split("/")):
-        return False  # what editors and systems keep for themselves
+        return False  # files of editors and operating systems
     last = name.rpartition("/")[2].lower()
     for suffix in _PACKED_SUFFIXES:
         if last.endswith(suffix):
@@ -146,7 +165,7 @@ def _is_text_name(name: str) -> bool:
     return last.endswith(_TEXT_SUFFIXES)
 
 
-def _behind(before: int, told: Told) -> Told:
+def _counted_from(before: int, told: Told) -> Told:
     return lambda place: told(before + place)
 
 
@@ -161,7 +180,7 @@ def _described(file: Path, name: str) -> dict[str, Any]:
 
 def _unreadable(path: Path, error: Exception) -> LlgenError:
     reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return LlgenError(f"cannot read '{path}': {reason}", "give a readable file of text or JSON lines")
+    return LlgenError(f"cannot read '{path}': {shown(reason, 200)}", "give a readable file of text or JSON lines")
 
 
 # ------------------------------------------------------------------------------------------------------------- text
@@ -179,7 +198,7 @@ def _head(chunks: Iterator[bytes]) -> bytes:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines with their ends."""
+    """Divide chunks into lines, including their line breaks."""
     held: list[bytes] = []
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
@@ -193,7 +212,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _decoded(lines: Iterable[bytes], file: Path, offset: int) -> Iterator[str]:
-    """Lines as text; `offset` is the place of the first in the file, for messages."""
+    """Decode lines; `offset` is the position of the first line in the file, for messages."""
     for line in lines:
         try:
             text = line.decode()
@@ -205,7 +224,7 @@ def _decoded(lines: Iterable[bytes], file: Path, offset: int) -> Iterator[str]:
         if "\0" in text:
             raise LlgenError(
                 f"'{file}' is not text: byte 0x00 at offset {offset + line.index(0)}",
-                "give text in UTF-8; UTF-16 is made so by `iconv -f UTF-16 -t UTF-8`",
+                "give text in UTF-8; for UTF-16, use `iconv -f UTF-16 -t UTF-8`",
             )
         yield text
         offset += len(line)
@@ -216,7 +235,7 @@ def _usual_separator(head: bytes) -> str:
 
 
 def _split(lines: Iterable[str], separator: str) -> Iterator[str]:
-    """Texts between separators: lines that hold nothing else, or `<|endoftext|>` anywhere."""
+    """Divide lines into texts: at lines that are only the separator, or at `<|endoftext|>` anywhere in a line."""
     if separator == EVERY_LINE:
         yield from lines
         return

@@ -1,4 +1,4 @@
-"""Tokens on disk as they are read: mapped into memory by the operating system, never loaded as a whole."""
+"""Reads tokens from disk: files are mapped into memory by the operating system, and never loaded as a whole."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.errors import LlgenError
+from llgen.shown import shown_error
 
 from .manifest import MANIFEST, PARTS, Manifest, Recipe, shard_name, starts_name, tokenizer_digest
 
 Tokens = npt.NDArray[Any]
-"""16 or 32 bits each."""
+"""Tokens of 16 or 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,15 @@ class TokenStream:
 
     shards: tuple[Tokens, ...]
     starts: npt.NDArray[np.uint64]
-    """Where documents begin, ascending."""
+    """Index of the first token of each document, ascending."""
     text_bytes: int
-    """Bytes of UTF-8 that the tokens stand for."""
+    """Bytes of UTF-8 text that the tokens stand for."""
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
 
     def window(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-        """The `length` tokens from each start on, [len(starts), length]; they may lie in several shards."""
+        """The `length` tokens from each start on, [len(starts), length]; a window may extend over several shards."""
         windows = np.empty((len(starts), length), dtype=np.int64)
         for row, start in zip(windows, starts.tolist(), strict=True):
             at = 0
@@ -51,7 +52,7 @@ class TokenStream:
 
     @cached_property
     def _offsets(self) -> npt.NDArray[np.int64]:
-        """Where each shard begins, and where the last one ends."""
+        """Index of the first token of each shard, and after them the number of all tokens."""
         return np.cumsum([0, *map(len, self.shards)])
 
     def _pieces(self, start: int, end: int) -> Iterator[Tokens]:
@@ -66,39 +67,41 @@ class TokenStream:
 
 @dataclass(frozen=True)
 class TokenizedData:
-    """Tokens to learn from and tokens held out."""
+    """Tokens for training, and tokens held out for evaluation."""
 
     train: TokenStream
     held_out: TokenStream
     recipe: Recipe
-    """What they were made from."""
+    """What the tokens were made from."""
 
     @property
     def vocab_size(self) -> int:
         return self.recipe.vocab_size
 
     def require(self, sequence_length: int, vocabulary: Vocabulary) -> None:
-        """Raise LlgenError when a part is too short for one sequence, or the tokens are another vocabulary's."""
+        """Raise LlgenError when a part is too short for one sequence, or another tokenizer made the tokens."""
         if self.recipe.tokenizer != tokenizer_digest(vocabulary):
-            raise LlgenError("the tokens were made with another tokenizer", "tokenise the text again with this one")
+            raise LlgenError(
+                "the tokens were made with another tokenizer", "tokenise the text again with this tokenizer"
+            )
         for name, part in (("to train on", self.train), ("held out for evaluation", self.held_out)):
             if len(part) <= sequence_length:
                 raise LlgenError(
                     f"the text has {len(part)} tokens {name}; one sequence takes {sequence_length + 1}",
-                    f"give more text, or a model.max_seq_len below {max(len(part), 3)}",
+                    f"--set model.max_seq_len={max(min(len(self.train), len(self.held_out)) - 1, 2)}, or more text",
                 )
 
 
 def is_tokenized(path: Path) -> bool:
-    """Whether a folder holds tokens, and not text."""
+    """Whether a folder holds finished tokens, and not text."""
     return (path / MANIFEST).is_file()
 
 
 def open_tokenized(directory: Path, *, verify: bool = False) -> TokenizedData:
-    """The data that `tokenize` finished in a folder; the tokens stay on disk.
+    """Open the tokens that `tokenize` finished in a folder; the tokens stay on disk.
 
-    Raises LlgenError when there is none, when a file is not as long as the manifest says, or, if all of it is to be
-    read to `verify` it, does not hold what was written.
+    Raises LlgenError when the folder has no finished tokens, or a file has another length than the manifest tells. With
+    `verify`, all files are read, and LlgenError is raised when one was changed.
     """
     path = directory / MANIFEST
     try:
@@ -106,14 +109,15 @@ def open_tokenized(directory: Path, *, verify: bool = False) -> TokenizedData:
         _require_sizes(manifest, directory)
         if verify:
             manifest.verify(directory)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise LlgenError(
             f"'{directory}' does not hold finished tokens: there is no {Path(error.filename).name}",
-            "make them by `llgen data prepare`",
+            "make them with `llgen data prepare`",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LlgenError(
-            f"'{path}' does not describe its folder: {error}", "make the tokens again by `llgen data prepare`"
+            f"'{path}' does not describe its folder: {shown_error(error)}",
+            "make the tokens again with `llgen data prepare`",
         ) from error
     train, held_out = (_stream(directory, name, manifest) for name in PARTS)
     return TokenizedData(train, held_out, manifest.recipe)

@@ -1,21 +1,21 @@
-"""TinyStories (Eldan and Li, 2023, arXiv:2305.07759): where it is, and whether what came is what was asked for."""
+"""The data set TinyStories (Eldan and Li, 2023, arXiv:2305.07759): its address, sizes and digests; downloading it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from llgen.codegen.errors import LlgenError
+from llgen.errors import LlgenError
 
 from .download import Told, download
 
 BASE = "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64/"
-"""One revision, so that everybody trains on the same text."""
+"""The address of one revision, so that everybody trains on the same text."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file behind BASE."""
+    """A file below BASE."""
 
     name: str
     bytes: int
@@ -33,13 +33,13 @@ VALID = RemoteFile(
     "6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d",
 )
 FILES = (TRAIN, VALID)
-"""In both, a line <|endoftext|> parts two stories."""
+"""In both files, a line <|endoftext|> separates two stories."""
 
 
 def fetch(directory: Path, told: Told = lambda have, whole: None) -> list[Path]:
-    """Download the files that `directory` does not hold yet, and return all.
+    """Download the files that `directory` does not have yet; returns the paths of all files.
 
-    Raises LlgenError that says what to download by hand when that fails, and when a file that is there already has
+    Raises LlgenError when a download fails, with the addresses for a download by hand; and when an existing file has
     another size.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -49,8 +49,8 @@ def fetch(directory: Path, told: Told = lambda have, whole: None) -> list[Path]:
             _download(file, directory, told)
         elif path.stat().st_size != file.bytes:
             raise LlgenError(
-                f"'{path}' has {path.stat().st_size:,} bytes; TinyStories has {file.bytes:,} there",
-                "delete it, to have it downloaded; or `llgen data prepare` for a text of your own",
+                f"'{path}' has {path.stat().st_size:,} bytes; the file of TinyStories has {file.bytes:,}",
+                "delete it, so that it is downloaded again; or use `llgen data prepare` for your own text",
             )
     return [directory / file.name for file in FILES]
 
@@ -62,6 +62,6 @@ def _download(file: RemoteFile, directory: Path, told: Told) -> None:
         missing = " and ".join(BASE + other.name for other in FILES if not (directory / other.name).exists())
         raise LlgenError(
             error.message,
-            f"the same command again, which goes on from there; where no network is, download {missing}"
-            f" into '{directory}' before",
+            f"repeat the command, which continues the download; without a network, download {missing} elsewhere,"
+            f" into '{directory}'",
         ) from error

@@ -1,16 +1,18 @@
 /* Causal attention with rotary positions, and its gradient, for heads of HEAD_DIM elements.
  *
- * Queries come in tiles, so that each key and value is loaded once for several of them, and only keys that a tile may
- * see are touched. Scores exist for one tile at a time: the gradient computes them anew from what the forward pass
- * keeps of each query, its largest score and the sum of its exponentials (Dao et al., 2022, arXiv:2205.14135).
+ * Queries are processed in tiles, so that each key and value is loaded once for several queries; keys that a tile must
+ * not see are skipped. Scores are stored for one tile at a time. The gradient computes them again from two numbers that
+ * the forward pass keeps for each query: the maximum score and the sum of exponentials (Dao et al., 2022,
+ * arXiv:2205.14135).
  *
  * B batch, T time, H query heads, G key/value heads. A unit is a key/value head of a sequence with the query heads that
- * share it; units are independent, and a call does those from `first` to `end` of B * G. Between two positions of a head
- * lie `step` floats, or `kv_step`; `stride` is T in whole vectors. */
+ * share it. Units are independent; a call computes the units from `first` to `end` of B * G. The distance between two
+ * positions is `step` floats for a query head and `kv_step` for a key/value head; `stride` is T rounded up to whole
+ * vectors. */
 #include "vector.h"
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-#define TILE 8 /* queries at once: as many as 32 registers hold beside the rest */
+#define TILE 8 /* queries at a time: as many as fit into 32 registers with the rest */
 #else
 #define TILE 4
 #endif
@@ -29,7 +31,7 @@ typedef float v_part VECTOR(PART);
 
 INLINE size_t whole_vectors(size_t count) { return (count + LANES - 1) / LANES * LANES; }
 
-/* out [HEAD_DIM] = `scale` times a head's elements, turned by the angles of its position; by minus these when `back`
+/* out [HEAD_DIM] = `scale` times the elements of a head, rotated by the angles of its position; rotated back if `back`
  * is -1. */
 INLINE void rotate(float *out, const float *in, const float *cosine, const float *sine, float back, float scale)
 {
@@ -40,7 +42,7 @@ INLINE void rotate(float *out, const float *in, const float *cosine, const float
     }
 }
 
-/* across [HEAD_DIM][stride] = rows [time][HEAD_DIM], which stand `step` apart; zeros behind the last. */
+/* Transposes: across [HEAD_DIM][stride] = rows [time][HEAD_DIM] at a distance of `step`; zeros after the last row. */
 static void transpose(float *across, size_t stride, const float *rows, size_t step, size_t time)
 {
     for (size_t t = 0; t < time; t++)
@@ -51,7 +53,7 @@ static void transpose(float *across, size_t stride, const float *rows, size_t st
             across[i * stride + t] = 0.0f;
 }
 
-/* Products of a tile's rows with LANES columns of a transposed matrix. */
+/* Products of the rows of a tile with LANES columns of a transposed matrix. */
 INLINE void products(v_f32 *out, float (*tile)[HEAD_DIM], const float *across, size_t stride)
 {
     for (size_t q = 0; q < TILE; q++)
@@ -63,7 +65,7 @@ INLINE void products(v_f32 *out, float (*tile)[HEAD_DIM], const float *across, s
     }
 }
 
-/* Which of LANES keys from `key` on a query may see. */
+/* Mask of the LANES keys from `key` on that a query may see. */
 INLINE v_i32 visible(size_t key, size_t query)
 {
     v_i32 lane;
@@ -72,7 +74,7 @@ INLINE v_i32 visible(size_t key, size_t query)
     return lane + (int32_t)key <= (int32_t)query;
 }
 
-/* out [TILE][HEAD_DIM] = weights [TILE][stride] times rows [count][HEAD_DIM], which stand `step` apart. */
+/* out [TILE][HEAD_DIM] = weights [TILE][stride] times rows [count][HEAD_DIM] at a distance of `step`. */
 INLINE void weigh(float (*out)[HEAD_DIM], const float *weights, size_t stride, const float *rows, size_t step,
                   size_t count)
 {
@@ -107,7 +109,7 @@ INLINE void turn(const shape *is, float *out, const float *in, size_t t, float b
     rotate(out, in, is->cosine + t * (HEAD_DIM / 2), is->sine + t * (HEAD_DIM / 2), back, scale);
 }
 
-/* A tile's queries, turned and scaled; zeros behind the last. */
+/* The queries of a tile, rotated and scaled; zeros after the last query. */
 INLINE void turned_queries(const shape *is, float (*tile)[HEAD_DIM], const float *q, size_t first)
 {
     for (size_t i = 0; i < TILE; i++) {
@@ -116,7 +118,7 @@ INLINE void turned_queries(const shape *is, float (*tile)[HEAD_DIM], const float
     }
 }
 
-/* A head's keys, turned: rows [T][HEAD_DIM], and across [HEAD_DIM][stride]. */
+/* The keys of a head, rotated: rows [T][HEAD_DIM], and across [HEAD_DIM][stride]. */
 static void turned_keys(const shape *is, float *rows, float *across, const float *k)
 {
     for (size_t t = 0; t < is->time; t++)
@@ -124,7 +126,7 @@ static void turned_keys(const shape *is, float *rows, float *across, const float
     transpose(across, is->stride, rows, HEAD_DIM, is->time);
 }
 
-/* Scores [TILE][stride] of a tile for `count` keys; returns the largest of each query. */
+/* Scores [TILE][stride] of a tile for `count` keys, and the maximum score of each query. */
 INLINE void scores_of(const shape *is, float *scores, float *most, float (*tile)[HEAD_DIM], const float *keys,
                       size_t first, size_t count)
 {
@@ -144,7 +146,7 @@ INLINE void scores_of(const shape *is, float *scores, float *most, float (*tile)
         most[i] = largest_of(top[i]);
 }
 
-/* Scores become exp(score - top) in place; returns one over their sum. */
+/* Replaces scores by exp(score - top); returns 1 / (their sum). */
 INLINE float soften(float *scores, float top, size_t count)
 {
     v_f32 sum = splat(0.0f);
@@ -179,8 +181,8 @@ static void attend(const shape *is, const float *q, const float *keys, const flo
 /* Floats of working memory that one call needs. */
 size_t attention_scratch(size_t time) { return (5 * HEAD_DIM + TILE) * whole_vectors(time); }
 
-/* out [B][T][H][HEAD_DIM] and, for the gradient, kept [B][H][T][2]: a query's largest score, and one over the sum of
- * its exponentials. q is [B][T][H][HEAD_DIM], k and v are [B][T][G][HEAD_DIM]. */
+/* out [B][T][H][HEAD_DIM] and, for the gradient, kept [B][H][T][2]: the maximum score of a query, and 1 / (sum of its
+ * exponentials). q is [B][T][H][HEAD_DIM], k and v are [B][T][G][HEAD_DIM]. */
 void attention(const float *q, const float *k, const float *v, const float *cosine, const float *sine, float *out,
                float *kept, float *scratch, size_t time, size_t heads, size_t kv_heads, float scale, size_t first,
                size_t end)
@@ -198,14 +200,14 @@ void attention(const float *q, const float *k, const float *v, const float *cosi
     }
 }
 
-/* What the gradient of a unit is computed from and into, each [HEAD_DIM][stride] but for rows [T][HEAD_DIM]. */
+/* Working memory for the gradient of a unit: each [HEAD_DIM][stride], except rows [T][HEAD_DIM] and to_scores. */
 typedef struct unit_memory {
     float *rows, *keys, *values;  /* keys as rows, and across; values across */
-    float *to_keys, *to_values;   /* their gradients, before keys are turned back */
+    float *to_keys, *to_values;   /* their gradients, before those of keys are rotated back */
     float *to_scores;             /* [TILE][stride], of one tile */
 } unit_memory;
 
-/* A tile's part of the gradients of all keys and values before it; to_scores for the queries' own. */
+/* Adds a tile's part to the gradients of the keys and values it sees; writes to_scores for its queries' gradients. */
 INLINE void spread(const shape *is, const unit_memory *at, float (*tile)[HEAD_DIM], float (*wanted)[HEAD_DIM],
                    const float *top, const float *inverse, const float *mean, size_t first, size_t count)
 {
@@ -258,7 +260,7 @@ static void attend_backward(const shape *is, const unit_memory *at, const float 
     }
 }
 
-/* Gradients of q, k and v, of their shapes, from that of `out`; the rest is what `attention` took and made. */
+/* Gradients of q, k and v, in their shapes, from the gradient of `out`; other arguments are those of `attention`. */
 void attention_backward(const float *q, const float *k, const float *v, const float *cosine, const float *sine,
                         const float *out, const float *kept, const float *out_gradient, float *q_gradient,
                         float *k_gradient, float *v_gradient, float *scratch, size_t time, size_t heads,

@@ -1,8 +1,8 @@
-/* RMSNorm, SwiGLU and cross-entropy with their gradients, each in one pass over its rows. A call does the rows from
- * `first` to `end`. */
+/* RMSNorm, SwiGLU and cross-entropy with their gradients, each in one pass over its rows. A call computes the rows
+ * from `first` to `end`. */
 #include "vector.h"
 
-/* out = x * inverse * gain for rows [size] of x, inverse being one over the root of their mean square. */
+/* out = x * inverse * gain for rows [size] of x; inverse is 1 / (root mean square) of each row. */
 void rms_norm(const float *x, const float *gain, float eps, float *out, float *inverse, size_t size, size_t first,
               size_t end)
 {
@@ -20,13 +20,13 @@ void rms_norm(const float *x, const float *gain, float eps, float *out, float *i
     }
 }
 
-/* The gradient of x, and that of the gain added to gain_gradient [size]. */
+/* The gradient of x; the gradient of the gain is added to gain_gradient [size]. */
 void rms_norm_backward(const float *x, const float *gain, const float *inverse, const float *out_gradient,
                        float *x_gradient, float *gain_gradient, size_t size, size_t first, size_t end)
 {
     for (size_t row = first; row < end; row++) {
         const float *in = x + row * size, *from = out_gradient + row * size;
-        v_f32 along = splat(0.0f); /* how much of the gradient points along x */
+        v_f32 along = splat(0.0f); /* the component of the gradient along x */
         float own = inverse[row];
         for (size_t i = 0; i < size; i += LANES) {
             v_f32 a = load(in + i, size - i, 0.0f), g = load(from + i, size - i, 0.0f);
@@ -41,7 +41,7 @@ void rms_norm_backward(const float *x, const float *gain, const float *inverse, 
     }
 }
 
-/* out = silu(gate) * up; here a row is one number. */
+/* out = silu(gate) * up; each row is one number. */
 void swiglu(const float *gate, const float *up, float *out, size_t first, size_t end)
 {
     for (size_t i = first; i < end; i += LANES) {
@@ -62,8 +62,8 @@ void swiglu_backward(const float *gate, const float *up, const float *out_gradie
     }
 }
 
-/* For rows [classes] of logits: kept [2], the largest and one over the sum of the exponentials, and the odds of the
- * row's target, from whose logarithm the loss follows. */
+/* For each row of logits [classes]: kept [2], the maximum and 1 / (sum of exp(logit - maximum)); and odds, the logit of
+ * the target minus the maximum. The loss of a row is -(odds + log(kept[1])). */
 void cross_entropy(const float *logits, const int64_t *targets, float *kept, float *odds, size_t classes, size_t first,
                    size_t end)
 {
@@ -81,7 +81,7 @@ void cross_entropy(const float *logits, const int64_t *targets, float *kept, flo
     }
 }
 
-/* The gradient of the logits, when that of each row's loss is `scale`. */
+/* The gradient of the logits; `scale` is the gradient of each row's loss. */
 void cross_entropy_backward(const float *logits, const int64_t *targets, const float *kept, float scale,
                             float *logits_gradient, size_t classes, size_t first, size_t end)
 {

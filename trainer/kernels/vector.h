@@ -1,4 +1,4 @@
-/* Vectors of floats for whatever machine this is compiled on, by the vector extension of GCC and Clang. */
+/* Vectors of floats, by the vector extension of GCC and Clang, for any processor. */
 #ifndef LLGEN_VECTOR_H
 #define LLGEN_VECTOR_H
 
@@ -8,7 +8,7 @@
 #if defined(__AVX512F__)
 #define LANES 16
 #else
-#define LANES 8 /* two registers where vectors have four lanes */
+#define LANES 8 /* two registers on processors with vectors of four lanes */
 #endif
 
 #define VECTOR(lanes) __attribute__((vector_size((lanes) * 4), aligned(4), may_alias))
@@ -17,7 +17,7 @@ typedef int32_t v_i32 VECTOR(LANES);
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* All ones in lanes that are meant, zero in others. */
+/* `a` in the lanes where `mask` is all ones, 0 in the lanes where it is 0. */
 INLINE v_f32 where(v_i32 mask, v_f32 a) { return (v_f32)(mask & (v_i32)a); }
 
 INLINE v_f32 either(v_i32 mask, v_f32 a, v_f32 b) { return (v_f32)((mask & (v_i32)a) | (~mask & (v_i32)b)); }
@@ -26,7 +26,7 @@ INLINE v_f32 larger(v_f32 a, v_f32 b) { return either(a > b, a, b); }
 
 INLINE v_f32 splat(float a) { return (v_f32){ 0 } + a; }
 
-/* The lanes that stand at `from`, when `count` numbers are left there; `fill` in the others. */
+/* Loads LANES numbers from `from`, or `count` numbers if there are fewer; the other lanes are `fill`. */
 INLINE v_f32 load(const float *from, size_t count, float fill)
 {
     if (count >= LANES)
@@ -65,7 +65,7 @@ INLINE float largest_of(v_f32 a)
 /* e^x; 0 below -64, e^64 above 64. The polynomial is that of the generated code (doc/numerics.md). */
 INLINE v_f32 exponential(v_f32 x)
 {
-    const float round = 12582912.0f; /* 1.5 * 2^23: leaves the nearest whole number in the low bits */
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
     v_f32 clamped = either(x < 64.0f, x, splat(64.0f));
     v_f32 shifted = clamped * 1.44269502f + round;
     v_f32 n = shifted - round;

@@ -1,1 +1,1 @@
-"""Quantising with calibration or training: GPTQ, distillation, the choice of bits; and what each costs, measured."""
+"""Quantising with calibration or training: GPTQ, distillation, the choice of bits; and measuring the loss of each."""

@@ -1,8 +1,8 @@
-"""How many bits each matrix gets, under a budget of flash or of bits a weight.
+"""How many bits each matrix gets, under a budget of flash or of bits per weight.
 
-What a matrix suffers is measured: the divergence from the float32 model when it alone has so few bits. The sum over
-matrices stands for their common effect, as in HAWQ-V2 (Dong et al., 2020, arXiv:1911.03852); which choice has the
-least sum is a knapsack problem, with one of several things to be taken of each kind.
+The loss of a matrix is measured: the divergence from the float32 model when only this matrix has fewer bits. The sum of
+the losses over all matrices approximates their combined effect, as in HAWQ-V2 (Dong et al., 2020, arXiv:1911.03852).
+Choosing bits with the smallest sum is a multiple-choice knapsack problem: one number of bits for each matrix.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from llgen.codegen.errors import ExitCode, LlgenError
-from llgen.codegen.estimate import estimate
-from llgen.codegen.kernels import select
-from llgen.codegen.matrix import IntMatrix
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.sizes import matrix_sizes
+from llgen.codegen.contract.matrix import IntMatrix
+from llgen.codegen.pack.estimate import estimate
+from llgen.codegen.plan.sizes import matrix_sizes
+from llgen.codegen.quantise.quantize import QuantModel
+from llgen.errors import ExitCode, LlgenError
+from llgen.targets.instruction_sets import select
 from llgen.targets.schema import Target
 
 from .folded import FoldedLlama, Matrices
 from .imitation import Head, imitation_loss
 
 _UNITS = 4000
-"""Into which the knapsack divides what is to be saved."""
+"""Number of units into which the knapsack divides the bytes or bits to save."""
 
 
 class Budget(Protocol):
-    """What a model may take, in some unit."""
+    """A limit on the size of a model, in bytes or bits."""
 
     def excess(self, model: QuantModel) -> int:
-        """How much more than allowed `model` takes."""
+        """The size of `model` minus the limit."""
 
     def sizes(self, model: QuantModel) -> Mapping[str, int]:
-        """What each matrix takes."""
+        """The size of each matrix, by name."""
 
     def refusal(self, least: QuantModel) -> LlgenError:
-        """Why even `least`, the smallest model there is, does not do."""
+        """The error when even `least`, the smallest possible model, is too large."""
 
 
 @dataclass(frozen=True)
@@ -64,34 +64,36 @@ class FlashBudget:
             f" --flash allows {self.limit:,}",
             f"--flash {needed}, or a smaller model",
             ExitCode.DOES_NOT_FIT,
+            {"region": "flash", "needed": needed, "available": self.limit},
         )
 
 
 @dataclass(frozen=True)
 class BitsBudget:
-    """Bits a weight on average, scales and multipliers included."""
+    """Average bits per weight, including scales and multipliers."""
 
     limit: float
 
     def excess(self, model: QuantModel) -> int:
-        weights = sum(rows * columns for rows, columns in (matrix.shape for matrix in model.matrices().values()))
+        weights = sum(rows * columns for rows, columns in (matrix.shape for matrix in model.matrices.values()))
         return sum(self.sizes(model).values()) - int(self.limit * weights)
 
     def sizes(self, model: QuantModel) -> Mapping[str, int]:
-        return {name: matrix.stored_bits for name, matrix in model.matrices().items()}
+        return {name: matrix.stored_bits for name, matrix in model.matrices.items()}
 
     def refusal(self, least: QuantModel) -> LlgenError:
         needed = least.bits_a_weight
         return LlgenError(
-            f"'{least.name}' has {needed:.3f} bits a weight with 4 bits for every matrix that may have them;"
+            f"'{least.name}' has {needed:.3f} bits per weight with 4 bits for every matrix that may have them;"
             f" --bits allows {self.limit:g}",
             f"--bits {needed + 0.005:.2f}, or leave --bits out",
             ExitCode.DOES_NOT_FIT,
+            {"needed": needed, "available": self.limit},
         )
 
 
 Variant = tuple[str, int]
-"""A matrix by its name, in so many bits."""
+"""The name of a matrix and its number of bits."""
 
 
 def within(
@@ -99,10 +101,11 @@ def within(
     models: Mapping[int, QuantModel],
     sensitivity: Callable[[Mapping[Variant, IntMatrix]], Mapping[Variant, float]],
 ) -> dict[str, int]:
-    """Bits for every matrix, so that the budget is kept; `models` are the whole model in 8 bits, and in fewer.
+    """Bits for every matrix, so that the model keeps the budget.
 
-    `sensitivity` is asked for what some matrices in fewer bits cost. Raises LlgenError (does not fit) when even the
-    fewest bits exceed the budget.
+    `models` are the whole model by its number of bits: 8 and fewer. `sensitivity` gets matrices with fewer bits, and
+    returns the loss of each in nats per token.
+    Raises LlgenError (does not fit) when even the fewest bits exceed the budget.
     """
     whole = models[8]
     sizes = {bits: budget.sizes(model) for bits, model in models.items()}
@@ -116,7 +119,7 @@ def within(
     excess = budget.excess(whole)
     if excess > _most(savings):
         raise budget.refusal(models[min(models)])
-    chosen = dict.fromkeys(whole.matrices(), 8)
+    chosen = dict.fromkeys(whole.matrices, 8)
     return chosen if excess <= 0 else chosen | allocate(sensitivity(variants), savings, excess)
 
 
@@ -128,7 +131,10 @@ def sensitivities(
     batches: Sequence[Tensor],
     told: Callable[[int], None] = lambda matrices: None,
 ) -> dict[Variant, float]:
-    """Nats a token that the model loses when one matrix goes from 8 bits to fewer, for all of `variants`."""
+    """The increase of the loss, in nats per token, when one matrix has fewer than 8 bits; for each of `variants`.
+
+    `exact` are the float32 matrices of `model`, `eights` those of 8 bits, `batches` tokens [B, T].
+    """
     whole = model.with_whole_vectors()
     base = {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in eights.items()}
     tokens = [batch[:, : model.context] for batch in batches]
@@ -138,7 +144,7 @@ def sensitivities(
 
         def loss(matrices: Matrices) -> float:
             losses = [
-                float(imitation_loss(Head.of(whole, each, matrices), head, each, weight=1.0))  # the divergence alone
+                float(imitation_loss(Head.of(whole, each, matrices), head, each, weight=1.0))  # the divergence only
                 for each, head in zip(tokens, wanted, strict=True)
             ]
             return sum(losses) / len(losses)
@@ -152,17 +158,17 @@ def sensitivities(
 
 
 def allocate(losses: Mapping[Variant, float], savings: Mapping[Variant, int], excess: int) -> dict[str, int]:
-    """Bits of the matrices that get fewer than 8: at least `excess` is saved, at the least sum of losses.
+    """Bits of the matrices that get fewer than 8, with the smallest sum of losses that saves at least `excess`.
 
-    Dynamic programming over what is saved, in units so small that a matrix loses next to nothing by being counted in
-    whole ones. Raises ValueError when the most that can be saved is too little.
+    Dynamic programming over the size saved, in small units; each saving is rounded down to whole units. Raises
+    ValueError when even the largest savings are too small.
     """
     if excess > _most(savings):
-        raise ValueError(f"{_most(savings)} can be saved, not {excess}")
+        raise ValueError(f"at most {_most(savings)} can be saved, not {excess}")
     names = sorted({name for name, _ in savings})
     unit = max(1, max(excess, 0) // _UNITS)
     needed = -(-max(excess, 0) // unit)
-    # best[s]: the least sum of those considered so far that save s units or more; chosen[i][s]: bits of the i-th then.
+    # best[s]: the smallest sum, over the matrices so far, that saves s units or more; chosen[i][s]: bits of the i-th.
     best = np.full(needed + 1, np.inf)
     best[0] = 0.0
     chosen = np.full((len(names), needed + 1), 8)
@@ -173,7 +179,7 @@ def allocate(losses: Mapping[Variant, float], savings: Mapping[Variant, int], ex
             chosen[index] = np.where(with_it < best, bits, chosen[index])
             best = np.minimum(best, with_it)
     if not np.isfinite(best[needed]):
-        # Only the most that all can save is enough, and in whole units not even that: what saves most comes last.
+        # Only the largest savings are enough, and rounded to units they are not. The largest of each name comes last.
         return {name: bits for (name, bits), _ in sorted(savings.items(), key=lambda item: item[1])}
     result: dict[str, int] = {}
     left = needed
@@ -186,12 +192,12 @@ def allocate(losses: Mapping[Variant, float], savings: Mapping[Variant, int], ex
 
 
 def _rest(needed: int, units: int) -> npt.NDArray[np.intp]:
-    """What is left to be saved of 0 to `needed` units when so many are."""
+    """The units still to save, for 0 to `needed` units, after `units` are saved."""
     return np.maximum(np.arange(needed + 1) - units, 0)
 
 
 def _most(savings: Mapping[Variant, int]) -> int:
-    """What is saved when every matrix has the bits that save most."""
+    """The size saved when every matrix has the bits that save most."""
     most: dict[str, int] = {}
     for (name, _), saved in savings.items():
         most[name] = max(most.get(name, 0), saved)

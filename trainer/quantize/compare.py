@@ -1,4 +1,4 @@
-"""What quantising costs: a model's distributions held against those of the float32 model, over whole documents."""
+"""What quantising costs: a model's distributions compared with those of the float32 model, over whole documents."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.quantize import QuantModel
-from llgen.codegen.vocabulary import Vocabulary
+from llgen.codegen.model.vocabulary import Vocabulary
+from llgen.codegen.quantise.quantize import QuantModel
+from llgen.errors import LlgenError
 
 from ..evaluate import encode_documents, padded
 from .calibration import sequences_at_once
 from .folded import FoldedLlama, Matrices
 
 _BATCH = 16
-"""Documents at once, where memory allows."""
+"""Maximum number of documents evaluated together; fewer when their logits would take too much memory."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Means over all tokens predicted; the standard error is over documents, which are independent."""
+    """Means over all predicted tokens; the standard error is computed over documents, which are independent."""
 
     documents: int
     tokens: int
     nats_per_token: float
     ratio_to_f32: float
-    """Perplexity over that of the float32 model."""
+    """The perplexity divided by that of the float32 model."""
     standard_error: float | None
-    """Of the ratio; one document has none."""
+    """Standard error of the ratio; None for a single document."""
     kl: float
-    """Nats a token that are lost by believing the quantised model where the float32 model is true."""
+    """Mean Kullback-Leibler divergence from the float32 model to the quantised model, in nats per token."""
     top1: float
-    """How often both have the same likeliest token."""
+    """The share of positions at which both models have the same likeliest token."""
 
     def __str__(self) -> str:
-        """The ratio, for a person."""
+        """The ratio and its standard error, for people."""
         error = "" if self.standard_error is None else f" ±{self.standard_error:.4f}"
         return f"x{self.ratio_to_f32:.4f}{error}"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A forward pass and its matrices."""
+    """A model to compare: a forward pass and its matrices."""
 
     model: FoldedLlama
     matrices: Matrices
@@ -57,7 +57,7 @@ class Contender:
 
     @torch.inference_mode()
     def log_probabilities(self, tokens: Tensor) -> Tensor:
-        """[B, T, V]"""
+        """Log-probabilities [B, T, V] for tokens [B, T]."""
         return self.model(tokens, self.matrices).log_softmax(-1)
 
 
@@ -69,9 +69,9 @@ def compare(
     limit: int | None = None,
     told: Callable[[int], None] = lambda documents: None,
 ) -> dict[str, Comparison]:
-    """Hold contenders against the reference on up to `limit` documents; raises LlgenError when there is none."""
+    """Compare contenders with the reference on up to `limit` documents; raises LlgenError when there are none."""
     context = min(each.model.context for each in (reference, *contenders.values()))
-    encoded = islice(encode_documents(texts, vocabulary, context), limit)
+    encoded = islice(encode_documents(texts, vocabulary, reference.model.config.lead, context), limit)
     together = min(_BATCH, sequences_at_once(context, len(vocabulary)))
     rows: dict[str, list[Tensor]] = {name: [] for name in contenders}
     documents = 0
@@ -96,10 +96,10 @@ def compare(
 
 
 def _summary(sums: Tensor) -> Comparison:
-    """From sums over documents [N, 5]: tokens, nats, extra nats, divergence, agreements."""
+    """The means, from sums of each document [N, 5]: tokens, nats, extra nats, divergence, agreements."""
     tokens, nats, extra, divergence, same = sums.sum(0).tolist()
     ratio = math.exp(extra / tokens)
-    # The mean is a ratio of sums; its error by the residuals of each document (delta method).
+    # The mean is a ratio of sums; its error follows from the residual of each document (delta method).
     residuals = sums[:, 2] - extra / tokens * sums[:, 0]
     count = len(sums)
     error = None

@@ -1,8 +1,8 @@
-"""Distillation into integers: the quantised model learns to say what its own float32 self says, and what a text says.
+"""Distillation into integers: the quantised model learns to predict like its float32 original, and to predict a text.
 
-The forward pass is the device's: weights, vectors and the cache are rounded where the C rounds them, and gradients pass
-through the rounding (quantisation-aware training; Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, for the loss). What
-is trained is which integer each weight becomes, and the scales; the start is what GPTQ chose.
+The forward pass is that of the device: weights, vectors and the cache are rounded where the C rounds them, and
+gradients pass through the rounding (quantisation-aware training). The loss is that of Hinton, Vinyals and Dean (2015,
+arXiv:1503.02531). Training changes the integer of each weight and the scales; it starts from the result of GPTQ.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.fold import FoldedModel
-from llgen.codegen.matrix import IntMatrix
-from llgen.codegen.quantize import QuantModel, assemble
+from llgen.codegen.contract.matrix import IntMatrix
+from llgen.codegen.quantise.fold import FoldedModel
+from llgen.codegen.quantise.quantize import QuantModel, assemble
+from llgen.errors import LlgenError
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..device import short_products
@@ -36,15 +36,15 @@ from .lessons import Lesson
 
 _MOMENTS = (0.9, 0.98)
 _TINY = 1e-12
-"""Of gradients that are all zero: divides by something."""
+"""Adam's epsilon: prevents a division by zero when all gradients are zero."""
 _SHARES = {4: 1.0, 5: 1.6, 6: 2.6, 8: 7.0}
-"""Of the rate, by bits: steps of more bits are shorter, and weights are to go almost as far in them."""
+"""Factor of the learning rate, by bits: with more bits the steps are shorter, and weights should move almost as far."""
 _EVALUATIONS = 10
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 class Interrupted(Exception):
-    """Quantising was asked to stop, and has kept what it has; the message says where."""
+    """Quantising was stopped, and its state was saved; the message tells after how many iterations."""
 
 
 def distill(
@@ -58,12 +58,13 @@ def distill(
     stop: Event | None = None,
     told: Callable[[int, float], None] = lambda iteration, loss: None,
 ) -> QuantModel:
-    """Train `start` towards the float32 model that it was quantised from, and towards what the lessons' texts say.
+    """Train `start` to predict like the float32 model that it was quantised from, and like the texts of the lessons.
 
-    Of what it passes through, the best on `held_out` is returned, `start` included; without those, the last. `told`
-    hears each iteration and its loss in nats a token. The file `keep`, when given, holds the state every minute;
-    one that is there already, which must be of the same call, is gone on from, to the same result as without a break.
-    Raises Interrupted, when `stop` is set, and LlgenError when training diverges.
+    Returns the model with the lowest loss on `held_out` among the evaluations, the start included; without `held_out`,
+    the last model. `told` is called with each iteration and its loss in nats per token. The file `keep`, if given, gets
+    the state every minute. If it exists, it must come from the same call; training then continues from it, with the
+    same result as without an interruption.
+    Raises Interrupted when `stop` is set, and LlgenError when training diverges.
     """
     run = _Run(folded, start, lessons, held_out, course)
     if keep is not None and keep.exists():
@@ -84,7 +85,7 @@ def distill(
 
 
 class _Run:
-    """All that changes in training, and one step of it."""
+    """Everything that changes in training, and one step of it."""
 
     def __init__(
         self,
@@ -102,9 +103,9 @@ class _Run:
         self._teacher, self._exact = FoldedLlama.exact(folded)
         self._student, _ = FoldedLlama.of(start)
         self._teacher.operators = self._student.operators = _fastest(start.config.head_dim)
-        matrices = {name: matrix for name, matrix in start.matrices().items() if isinstance(matrix, IntMatrix)}
+        matrices = {name: matrix for name, matrix in start.matrices.items() if isinstance(matrix, IntMatrix)}
         self._latents = {name: Latent(matrix, folded.matrices[name]) for name, matrix in matrices.items()}
-        # A rate is how far a weight goes of a step, whatever the size of gradients: the same for all matrices.
+        # Adam's rate is how far a weight moves in steps, whatever the size of its gradient: one rate for all matrices.
         learned = list(self._latents.values())
         groups: list[dict[str, Any]] = []
         for bits, share in _SHARES.items():
@@ -117,11 +118,11 @@ class _Run:
         self._best_loss, self._best = math.inf, self._state()
 
     def begin(self) -> None:
-        """Evaluate the start, so that nothing worse is returned."""
+        """Evaluate the start, so that no worse model is returned."""
         self._best_loss = self._evaluate()
 
     def step(self) -> float:
-        """One update of weights and scales; returns the loss before it, in nats a token."""
+        """Update weights and scales once; returns the loss before the update, in nats per token."""
         course = self._course
         lesson = self._lessons[int(torch.randint(len(self._lessons), (1,), generator=self._generator))]
         sequences, length = lesson.tokens.shape
@@ -152,7 +153,7 @@ class _Run:
         return assemble(self._folded, self._start.kv, rounded)
 
     def save(self, path: Path) -> None:
-        """Write all that going on needs."""
+        """Write everything that is needed to continue."""
         state = {
             "iteration": self.iteration,
             "latents": self._state(),
@@ -164,11 +165,11 @@ class _Run:
         write_checkpoint(state, path)
 
     def load(self, path: Path) -> None:
-        """Go on from `path`; raises LlgenError when it cannot be read."""
+        """Continue from `path`; raises LlgenError when it cannot be read."""
         try:
             state = read_checkpoint(path)
         except LlgenError as error:
-            raise LlgenError(error.message, f"delete '{path.parent}' to begin anew") from error
+            raise LlgenError(error.message, f"delete '{path.parent}' to start again") from error
         for name, latent in self._latents.items():
             latent.restore(state["latents"][name])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -185,7 +186,7 @@ class _Run:
 
     @torch.no_grad()
     def _evaluate(self) -> float:
-        """Nats a token on the held-out lessons; 0 without any, so that the last model is the best."""
+        """Loss on the held-out lessons in nats per token; 0 without any, so that the last model is the best."""
         sums = [float(self._loss(lesson)) * lesson.tokens.numel() for lesson in self._held_out]
         return sum(sums) / max(1, sum(lesson.tokens.numel() for lesson in self._held_out))
 
@@ -194,7 +195,7 @@ class _Run:
 
 
 def _fastest(head_dim: int) -> Operators:
-    """Operators of our own where they can be compiled."""
+    """llgen's own operators if they can be compiled, else PyTorch's."""
     try:
         library(head_dim)
         library()

@@ -1,8 +1,8 @@
 """The model as the device computes it, in PyTorch: folded matrices, and numbers rounded where the C rounds them.
 
-The NumPy reference is the specification, and goes position by position; this twin goes over whole batches, and has
-gradients: a rounded number passes its gradient on as if it had not been rounded (the straight-through estimator:
-Bengio, Léonard and Courville, 2013, arXiv:1308.3432).
+The NumPy reference is the specification, and computes one position after another. This model computes whole batches,
+with gradients: the gradient passes through a rounding unchanged (the straight-through estimator: Bengio, Léonard and
+Courville, 2013, arXiv:1308.3432).
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llgen.codegen import numerics
-from llgen.codegen.config import ModelConfig
-from llgen.codegen.fold import FoldedModel
-from llgen.codegen.quantize import QuantModel
+from llgen.codegen.contract import numerics
+from llgen.codegen.model.architectures import graph_of
+from llgen.codegen.model.architectures.graph import Attention, Embed, Norm, Operation, Product, SwiGLU
+from llgen.codegen.model.config import ModelConfig
+from llgen.codegen.quantise.fold import FoldedModel
+from llgen.codegen.quantise.quantize import QuantModel
 
 from ..model import rope_tables
 from ..operators import Operators, rotate
 
 Matrices = Mapping[str, Tensor]
-"""By the names of `QuantModel.matrices`, [rows, columns] each."""
+"""Matrices [rows, columns] by the names of `QuantModel.matrices`."""
 Observer = Callable[[str, Tensor, Tensor], None]
-"""Called with a matrix's name, the vectors [B, T, columns] it was multiplied with, and the outputs [B, T, rows]."""
+"""Called with the name of a matrix, the vectors [B, T, columns] that it multiplies, and the outputs [B, T, rows]."""
 
 
 class FoldedLlama:
-    """A forward pass over folded matrices, which the caller may exchange or train."""
+    """A forward pass over folded matrices, by the model's graph; the caller passes the matrices and may train them."""
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class FoldedLlama:
     ) -> None:
         """`final_gain` and `gain_block` as in QuantModel.
 
-        `whole` rounds the vectors before each product to 8 bits, `whole_cache` queries, keys and values too.
+        `whole` rounds the vectors before each product to 8 bits; `whole_cache` rounds queries, keys and values.
         """
         self.config, self.final_gain = config, final_gain
         self.whole, self.whole_cache = whole, whole_cache
@@ -58,22 +60,22 @@ class FoldedLlama:
 
     @classmethod
     def of(cls, model: QuantModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
-        """The twin of a quantised model, and the numbers that its integers stand for."""
+        """The forward pass of a quantised model, and the numbers that its integers stand for."""
         gain = None if model.final_gain is None else torch.from_numpy(model.final_gain.copy())
         cache, context = model.kv == "q8", model.context
         twin = cls(model.config, gain, model.gain_block, whole=model.is_integer, whole_cache=cache, context=context)
-        return twin, {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in model.matrices().items()}
+        return twin, {name: torch.from_numpy(matrix.dequantized().copy()) for name, matrix in model.matrices.items()}
 
     @classmethod
     def exact(cls, folded: FoldedModel) -> tuple[FoldedLlama, dict[str, Tensor]]:
-        """The float32 model, folded."""
+        """The forward pass of the folded float32 model, and its matrices."""
         gain = None if folded.final_gain is None else torch.from_numpy(folded.final_gain.copy())
         spec = folded.spec
         twin = cls(spec.config, gain, folded.gain_block, whole=False, whole_cache=False, context=spec.context)
         return twin, {name: torch.from_numpy(values.copy()) for name, values in folded.matrices.items()}
 
     def with_whole_vectors(self) -> FoldedLlama:
-        """The same, but that vectors are rounded before each product."""
+        """The same forward pass, with vectors rounded before each product."""
         twin = copy(self)
         twin.whole = True
         return twin
@@ -84,18 +86,44 @@ class FoldedLlama:
         return _multiplied(name, vectors, matrices, observe)
 
     def before_logits(self, tokens: Tensor, matrices: Matrices, observe: Observer | None = None) -> tuple[Tensor, str]:
-        """The vectors [B, T, dim] that the classifier is multiplied with, and its name."""
-        config = self.config
-        x = F.embedding(tokens, matrices["embedding"])
-        for layer in range(config.n_layers):
-            qkv = self._product(f"wqkv.{layer}", self._norm(x), matrices, observe)
-            x = x + self._product(f"wo.{layer}", self._attend(qkv), matrices, observe)
-            gate, up = self._product(f"w13.{layer}", self._norm(x), matrices, observe).chunk(2, dim=-1)
-            x = x + self._product(f"w2.{layer}", self.operators.swiglu(gate, up), matrices, observe)
-        n = self._norm(x)
-        if self.final_gain is not None:
-            n = hadamard(hadamard(n, self._mixing) * self.final_gain, self._mixing)
-        return self._as_multiplied(n), "classifier" if "classifier" in matrices else "embedding"
+        """The vectors [B, T, dim] that the classifier multiplies, and the name of the classifier's matrix."""
+        graph = graph_of(self.config)
+        classify, vectors = graph.products[-1], dict[str, Tensor]()
+        for operation, layer in graph.walk():
+            if operation is classify:
+                break
+            vectors[operation.output.name] = self._run(operation, layer, tokens, vectors, matrices, observe)
+        return self._as_multiplied(vectors[classify.input.name]), classify.matrix.name
+
+    def _run(
+        self,
+        operation: Operation,
+        layer: int,
+        tokens: Tensor,
+        vectors: Mapping[str, Tensor],
+        matrices: Matrices,
+        observe: Observer | None,
+    ) -> Tensor:
+        """The output [B, T, width] of an operation."""
+        match operation:
+            case Embed():
+                return F.embedding(tokens, matrices[operation.matrix.name_in(layer)])
+            case Norm():
+                n = self._norm(vectors[operation.input.name])
+                if operation.folded or self.final_gain is None:
+                    return n
+                return hadamard(hadamard(n, self._mixing) * self.final_gain, self._mixing)
+            case Product():
+                name = operation.matrix.name_in(layer)
+                y = self._product(name, vectors[operation.input.name], matrices, observe)
+                return vectors[operation.output.name] + y if operation.adds else y
+            case Attention():
+                return self._attend(operation, vectors[operation.input.name])
+            case SwiGLU():
+                sizes = [part.size for part in operation.input.parts]
+                gate, up = torch.split(vectors[operation.input.name], sizes, dim=-1)
+                return self.operators.swiglu(gate, up)
+        raise NotImplementedError(f"the folded model in PyTorch has no {type(operation).__name__}")
 
     def _norm(self, x: Tensor) -> Tensor:
         return self.operators.rms_norm(x, self._no_gain, self.config.norm_eps)
@@ -106,18 +134,17 @@ class FoldedLlama:
     def _product(self, name: str, x: Tensor, matrices: Matrices, observe: Observer | None) -> Tensor:
         return _multiplied(name, self._as_multiplied(x), matrices, observe)
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        config = self.config
+    def _attend(self, operation: Attention, qkv: Tensor) -> Tensor:
         batch, time, _ = qkv.shape
-        parts = torch.split(qkv, [config.q_dim, config.kv_dim, config.kv_dim], dim=-1)
-        q, k, v = (part.reshape(batch, time, -1, config.head_dim) for part in parts)
+        parts = torch.split(qkv, [part.size for part in operation.input.parts], dim=-1)
+        q, k, v = (part.reshape(batch, time, -1, operation.head_dim) for part in parts)
         cos, sin = self._cos[:time], self._sin[:time]
-        if self.whole_cache:  # what is rounded is what has been turned
+        if self.whole_cache:  # rounding comes after the rotation
             q, k = rotate(q, cos[:, None], sin[:, None]), rotate(k, cos[:, None], sin[:, None])
             q, k, v = rounded(q), rounded(k), rounded(v)
             cos, sin = torch.ones_like(cos), torch.zeros_like(sin)
-        q = q * math.sqrt(config.head_dim)  # queries are scaled already
-        return self.operators.attention(q, k, v, cos, sin).reshape(batch, time, config.q_dim)
+        q = q * math.sqrt(operation.head_dim)  # folded matrices already scale queries; `attention` does it again
+        return self.operators.attention(q, k, v, cos, sin).reshape(batch, time, operation.output.size)
 
 
 def _multiplied(name: str, x: Tensor, matrices: Matrices, observe: Observer | None) -> Tensor:
@@ -128,18 +155,18 @@ def _multiplied(name: str, x: Tensor, matrices: Matrices, observe: Observer | No
 
 
 def hadamard(x: Tensor, matrix: Tensor) -> Tensor:
-    """As `numerics.hadamard`, within float error: a product with `hadamard_matrix` is quicker than passes of sums."""
+    """As `numerics.hadamard`, within float error; a product with `hadamard_matrix` is faster than passes of sums."""
     block = len(matrix)
     return x if block == 1 else (x.reshape(-1, block) @ matrix).view(x.shape)
 
 
 def hadamard_matrix(block: int) -> Tensor:
-    """[block, block], of 1 and -1."""
+    """The Hadamard matrix [block, block] of 1 and -1."""
     return torch.from_numpy(numerics.hadamard(np.eye(block, dtype=np.float32), block))
 
 
 class _Rounded(torch.autograd.Function):
-    """In as few passes over memory as there can be; written with ordinary operations it took twice the time."""
+    """Rounding in few passes over memory; with ordinary operations it took twice the time."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, levels: int) -> Tensor:
@@ -153,9 +180,9 @@ class _Rounded(torch.autograd.Function):
 
 
 def rounded(x: Tensor, levels: int = 127) -> Tensor:
-    """Each vector along the last axis in steps of its largest |x| / levels; the gradient passes as if it were not.
+    """Round each vector of the last axis to steps of its maximum |x| / levels; the gradient passes unchanged.
 
-    The same as `numerics.quantize_vector` does, and what its integers stand for.
+    The result is what the integers of `numerics.quantize_vector` stand for.
     """
     result: Tensor = _Rounded.apply(x, levels)  # type: ignore[no-untyped-call]
     return result

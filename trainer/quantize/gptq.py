@@ -1,11 +1,12 @@
-"""GPTQ (Frantar et al., 2022, arXiv:2210.17323): rounding that makes later weights of a row mend earlier ones' errors.
+"""GPTQ (Frantar et al., 2022, arXiv:2210.17323): rounding where later weights of a row correct errors of earlier ones.
 
-A matrix's outputs, not its weights, are to stay: the error of a row w is (w - w')^T H (w - w') with H = X^T X over the
-calibration's inputs X. Columns are rounded one after the other, and what each rounding spoils is spread over the
-columns not yet rounded, by the inverse of H. Columns that the inputs use most go first. Two things are added. Each
-position of X weighs as much as the loss is sensitive there to the matrix's outputs (as in GuidedQuant: Kim et al.,
-2025, arXiv:2505.07004); and what GPTQ found is polished: integers by coordinate descent, group scales by least
-squares, in turns, as long as the error falls.
+The outputs of a matrix should change as little as possible: the error of a row w is (w - w')^T H (w - w') with
+H = X^T X, where X are the inputs of calibration. Columns are rounded one after another, those with the largest inputs
+first. The error of each rounding is spread over the columns not yet rounded, by the inverse of H.
+
+Two steps are added to GPTQ. Each position of X is weighed by the gradient of the loss for the outputs at that position
+(as in GuidedQuant: Kim et al., 2025, arXiv:2505.07004). The result is refined: integers by coordinate descent and group
+scales by least squares, alternating, as long as the error falls.
 """
 
 from __future__ import annotations
@@ -19,25 +20,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llgen.codegen.matrix import GROUP, LEVELS, IntMatrix, group_scales, round_to_8, row_form
+from llgen.codegen.contract.matrix import GROUP, LEVELS, IntMatrix, group_scales, round_to_8, row_form
+from llgen.codegen.model.architectures import graph_of
 
 from .calibration import sequences_at_once
 from .folded import FoldedLlama, Matrices
 
 _DAMPING = 0.01
-"""Of the mean diagonal of H, added to it: keeps its inverse tame where inputs never went."""
+"""This share of the mean diagonal of H is added to its diagonal, so that H can be inverted when inputs are missing."""
 _SWEEPS = 10
 _REFITS = 4
 _MOST_SPREAD = 1 << 24
-"""Numbers of rows spread over their groups that are held at once, in float64: 128 MB."""
+"""Maximum number of elements of rows spread over their groups; 128 MB in float64."""
 
 
 class Curvature:
-    """H of every matrix, [columns, columns] in float64, from batches of tokens [B, T]; its mean diagonal is 1."""
+    """H of every matrix by name, [columns, columns] in float64, from tokens [B, T]; scaled to mean diagonal 1."""
 
     def __init__(self, model: FoldedLlama, matrices: Matrices, batches: Iterable[Tensor]) -> None:
         self._sums: dict[str, Tensor] = {}
-        live = {**matrices, "embedding": matrices["embedding"].clone().requires_grad_()}
+        first = graph_of(model.config).embedding.name
+        live = {**matrices, first: matrices[first].clone().requires_grad_()}
         for batch in batches:
             for tokens in torch.split(batch, sequences_at_once(batch.shape[1] - 1, model.config.vocab_size)):
                 self._add(model, live, tokens)
@@ -63,7 +66,7 @@ class Curvature:
 
 
 def round_with_curvature(values: npt.NDArray[np.float32], hessian: Tensor, bits: int) -> IntMatrix:
-    """A matrix [rows, columns] in so many bits that errs little where it matters, by its H [columns, columns]."""
+    """Round a matrix [rows, columns] to `bits` bits, with a small error by its H [columns, columns]."""
     damped = hessian.clone()
     damped.diagonal().add_(_DAMPING * float(hessian.diagonal().mean()) or 1.0)
     importance = hessian.diagonal().float().numpy()
@@ -84,12 +87,12 @@ def _scaled(values: npt.NDArray[np.float32], bits: int, importance: npt.NDArray[
 
 
 def _steps(form: IntMatrix) -> Tensor:
-    """What one integer is worth, [rows, columns] in float64."""
+    """The value of one step of each weight, [rows, columns] in float64."""
     return torch.from_numpy(form.steps().astype(np.float64))
 
 
 def _one_after_the_other(weights: Tensor, steps: Tensor, hessian: Tensor, bits: int) -> Tensor:
-    """GPTQ proper: the integers [rows, columns]."""
+    """GPTQ itself; returns the integers [rows, columns]."""
     order = torch.argsort(hessian.diagonal(), descending=True)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian[order][:, order]))
     factor = torch.linalg.cholesky(inverse, upper=True)
@@ -106,7 +109,7 @@ def _one_after_the_other(weights: Tensor, steps: Tensor, hessian: Tensor, bits: 
 
 
 def _polished(weights: Tensor, integers: Tensor, steps: Tensor, hessian: Tensor, bits: int) -> Tensor:
-    """Each integer in turn becomes the best one, given all others of its row, until none changes."""
+    """Set each integer in turn to the best value for the others of its row, until no integer changes."""
     integers = integers.clone()
     pull = (weights - integers * steps) @ hessian  # minus half the gradient of the error
     for _ in range(_SWEEPS):
@@ -125,7 +128,7 @@ def _polished(weights: Tensor, integers: Tensor, steps: Tensor, hessian: Tensor,
 
 
 def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tensor) -> IntMatrix | None:
-    """Group scales that fit the integers best; rows that gain nothing keep theirs. None when no row gains."""
+    """The form with group scales that fit the integers best, for rows whose error falls; None when no row improves."""
     if form.multipliers is None:
         return None
     groups = form.multipliers.shape[1]
@@ -146,7 +149,7 @@ def _refitted(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tenso
 
 
 def _fitted(weights: Tensor, integers: Tensor, groups: int, hessian: Tensor) -> Tensor:
-    """What one integer of each group is best worth, [rows, groups]: least squares, row by row."""
+    """The best step of each group, [rows, groups], by least squares for each row."""
     spread = torch.zeros(len(weights), groups, weights.shape[1], dtype=torch.float64)
     for group in range(groups):
         columns = slice(group * GROUP, (group + 1) * GROUP)
@@ -159,6 +162,6 @@ def _fitted(weights: Tensor, integers: Tensor, groups: int, hessian: Tensor) -> 
 
 
 def _error(weights: Tensor, integers: Tensor, form: IntMatrix, hessian: Tensor) -> Tensor:
-    """Of each row."""
+    """The error of each row, [rows]."""
     rest = weights - integers * _steps(form)
     return ((rest @ hessian) * rest).sum(1)

@@ -1,8 +1,8 @@
-"""The loss of a student that imitates a teacher and a text, without ever holding the logits of a whole batch.
+"""The loss of a student that imitates a teacher and a text, computed without the logits of a whole batch in memory.
 
-With a vocabulary of thousands, logits are most of a batch's memory, and every pass over them goes through it. Here a
-few positions at a time have theirs, which stay in cache until the gradients are known, too (as in Liger Kernel: Hsu et
-al., 2024, arXiv:2410.10989).
+With a vocabulary of thousands, the logits of a batch are most of its memory, and each pass over them is slow. Here the
+logits of a few positions are computed at a time. They stay in the CPU's cache until their gradients are computed (as in
+Liger Kernel: Hsu et al., 2024, arXiv:2410.10989).
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..objective import summed_divergence
 from .folded import FoldedLlama, Matrices
 
 _POSITIONS = 256
-"""At a time: 4 MB of logits with a vocabulary of 4,096."""
+"""Positions at a time; their logits are 4 MB with a vocabulary of 4,096."""
 
 
 class Head(NamedTuple):
-    """What logits are the product of."""
+    """The two factors of logits."""
 
     vectors: Tensor
     """[B, T, D]"""
@@ -28,15 +29,15 @@ class Head(NamedTuple):
 
     @classmethod
     def of(cls, model: FoldedLlama, tokens: Tensor, matrices: Matrices) -> Head:
-        """What a model makes of tokens [B, T]."""
+        """The head of a model for tokens [B, T]."""
         vectors, name = model.before_logits(tokens, matrices)
         return cls(vectors, matrices[name])
 
 
 def imitation_loss(ours: Head, theirs: Head, targets: Tensor, weight: float) -> Tensor:
-    """Nats a token: `weight` of it the divergence from `theirs`, the rest cross-entropy with `targets` [B, T].
+    """The loss in nats per token: a mixture of the divergence from `theirs` and cross-entropy with `targets` [B, T].
 
-    Gradients reach `ours`.
+    `weight` is the share of the divergence. Gradients flow to `ours` only.
     """
     vectors, wanted = (head.vectors.flatten(0, 1) for head in (ours, theirs))
     function: Any = _Imitation.apply
@@ -45,9 +46,10 @@ def imitation_loss(ours: Head, theirs: Head, targets: Tensor, weight: float) -> 
 
 
 class _Imitation(torch.autograd.Function):
-    """Both parts want one thing: odds that are `weight` of the teacher's and the rest of the text's.
+    """Mean over positions of `weight` times the divergence plus (1 - `weight`) times the cross-entropy.
 
-    So the gradient of the logits is our odds minus those, and is at hand when the loss is.
+    The gradient of the logits is our probabilities minus a mixture: `weight` times the teacher's probabilities plus
+    (1 - `weight`) at the text's token. All three are known when the loss is computed, and so is the gradient.
     """
 
     @staticmethod
@@ -65,13 +67,12 @@ class _Imitation(torch.autograd.Function):
         for part in (slice(first, first + _POSITIONS) for first in range(0, count, _POSITIONS)):
             chosen = targets[part, None]
             logs, teacher_logs = _log_softmax(vectors[part], classifier), _log_softmax(wanted[part], teacher)
-            odds = teacher_logs.exp()
             surprise = -logs.gather(-1, chosen).sum()
-            divergence = torch.dot(odds.view(-1), teacher_logs.sub_(logs).view(-1))
+            divergence, probabilities = summed_divergence(logs, teacher_logs)
             total += float((1.0 - weight) * surprise + weight * divergence)
             if not any(context.needs_input_grad):
                 continue
-            logit_gradients = logs.exp_().sub_(odds, alpha=weight)
+            logit_gradients = logs.exp_().sub_(probabilities, alpha=weight)
             logit_gradients.scatter_add_(-1, chosen, logs.new_full(chosen.shape, weight - 1.0))
             logit_gradients /= count
             torch.mm(logit_gradients, classifier, out=vector_gradients[part])

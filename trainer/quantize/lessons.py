@@ -1,4 +1,4 @@
-"""What a model learns from, whose opinion of it counts, and what is held out."""
+"""The texts of distillation: for training, for calibration, and held out; and the share of the divergence for each."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ _MOST_HELD_OUT = 8
 
 @dataclass(frozen=True)
 class Lesson:
-    """Sequences that are learned from together."""
+    """Sequences of one batch, with the weight of their divergence."""
 
     tokens: Tensor
-    """[B, T]"""
+    """Tokens [B, T]."""
     teacher_weight: float
     """The share of the loss that is the divergence from the float32 model; the rest is cross-entropy with the text."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Batches of tokens [B, T]: of a text that was given, and of what the model wrote itself."""
+    """Batches of tokens [B, T]: of the given text, and of texts that the model wrote itself."""
 
     given: list[Tensor]
     written: list[Tensor]
 
     @property
     def usual(self) -> list[Tensor]:
-        """What the model is measured on: what was given, rather than what it makes of that."""
+        """The batches that the model is measured on: of the given text if there is one, else of its own texts."""
         return self.given or self.written
 
     def calibration(self) -> list[Tensor]:
-        """Those that decide how the model is rounded before it learns."""
+        """The batches for rounding the model before distillation."""
         return spread_over(self.usual, MOST_CALIBRATED // BATCH)
 
     def lessons(self, teacher_weight: float) -> tuple[list[Lesson], list[Lesson]]:
-        """Those to learn from, and those held out of the usual text; the float32 model's opinion of the given counts
-        `teacher_weight`, and of what it wrote itself there is no other."""
+        """The lessons for training, and the held-out lessons, which come from the usual batches.
+
+        The share of the divergence from the float32 model is `teacher_weight` on the given text, and 1 on texts that
+        the model wrote, because their tokens are its own samples.
+        """
         held_out = spread_over(self.usual, min(_MOST_HELD_OUT, held_out_batches(len(self.usual))))
         taken = {id(batch) for batch in held_out}
 
@@ -53,5 +56,5 @@ class Texts:
 
 
 def held_out_batches(batches: int) -> int:
-    """How many of the batches are held out: an eighth, but one at least, where there is more than one."""
+    """How many of `batches` are held out: an eighth, but at least one when there are two or more."""
     return max(batches // 8, min(batches - 1, 1))

@@ -1,4 +1,4 @@
-"""From a float32 model to integers, by calibration and training: the steps in their order, and what they keep."""
+"""Quantising a float32 model with calibration and training: the steps in order, and the state that they save."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from threading import Event
 
 from torch import Tensor
 
-from llgen.codegen.checkpoint import Checkpoint
-from llgen.codegen.errors import LlgenError
-from llgen.codegen.fold import FoldedModel, fold
-from llgen.codegen.matrix import LEVELS, IntMatrix, Matrix, to_bits
-from llgen.codegen.quantize import QuantModel, assemble, bits_of, only_looked_up
-from llgen.codegen.quantized import load_quantized, save_quantized
-from llgen.codegen.spec import lower
+from llgen.codegen.contract.matrix import LEVELS, IntMatrix, Matrix, to_bits
+from llgen.codegen.model.checkpoint import Checkpoint
+from llgen.codegen.model.spec import lower
+from llgen.codegen.quantise.fold import FoldedModel, fold
+from llgen.codegen.quantise.quantize import QuantModel, assemble, usual_bits
+from llgen.codegen.quantise.quantized import load_quantized, save_quantized
+from llgen.errors import LlgenError
+from llgen.whole import replacing
 
 from ..checkpoint import read_checkpoint, write_checkpoint
 from ..data import Source
-from ..files import replacing
 from ..model import Llama
 from .allocate import Budget, Variant, sensitivities, within
 from .calibration import batches_of_samples, batches_of_text, spread_over
@@ -39,22 +39,22 @@ _DIVISORS = "divisors.pt"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is to become integers."""
+    """How a model is quantised."""
 
     scheme: str
     kv: str | None
     calibrate: Source | None
-    """The text; GPTQ goes by it alone, if there is one."""
+    """The text for calibration; if there is one, GPTQ uses only this text."""
     documents: int
-    """Of that text, at most."""
+    """Maximum number of documents of the text."""
     written: int
-    """Texts that the model writes itself."""
+    """Number of texts that the model writes itself."""
     budget: Budget | None
-    """Decides how many bits each matrix has; None: the scheme does."""
+    """A limit that decides how many bits each matrix has; None: the scheme decides."""
     course: Course | None
-    """Of distillation; None leaves it out."""
+    """The course of distillation; None: no distillation."""
     teacher_weight: float = TEACHER_WEIGHT
-    """What the float32 model's opinion of the text counts. Of what it wrote itself there is no other."""
+    """The share of the divergence from the float32 model in the loss on the text; 1 for texts that the model wrote."""
 
 
 def quantize_with_data(
@@ -64,11 +64,12 @@ def quantize_with_data(
     stop: Event | None = None,
     told: Callable[[str], None] = lambda what: None,
 ) -> QuantModel:
-    """Calibrate, choose the bits, distil.
+    """Calibrate, choose the bits, distil; returns the quantised model.
 
-    `workspace` is a directory that distillation keeps its state in; the same call goes on from there. It is the
-    caller's to delete, once the result is safe. Raises Interrupted when `stop` is set meanwhile; LlgenError when there
-    is no text to be had, the budget is too small, or the workspace holds the state of another model, text or recipe.
+    `workspace` is a directory in which distillation saves its state; the same call continues from it. The caller
+    deletes it once the result is saved.
+    Raises Interrupted when `stop` is set meanwhile. Raises LlgenError when there is no text, when the budget is too
+    small, or when the workspace holds the state of another model, text or recipe.
     """
 
     def tell(what: str) -> None:
@@ -77,14 +78,16 @@ def quantize_with_data(
         told(what)
 
     if checkpoint.config.max_seq_len < 2:
-        raise LlgenError(f"'{checkpoint.name}' has one position, which nothing can be learned at", "--method rtn")
+        raise LlgenError(
+            f"'{checkpoint.name}' has a context of one position, so there is nothing to predict", "--method rtn"
+        )
     folded = fold(lower(checkpoint), recipe.scheme)
     given = _given(folded, recipe, tell)
     if recipe.course is None:
         texts = Texts(given, [] if given else _written(checkpoint, recipe, None, tell))
         calibration = texts.calibration()
         return _calibrated(smoothed(folded, _divisors(folded, calibration, tell)), calibration, recipe, tell)
-    settings = replace(recipe, calibrate=None)  # what the text says counts, not where it lies
+    settings = replace(recipe, calibrate=None)  # the content of the text counts, not its path
     claim(workspace, folded, given, repr(settings))
     texts = Texts(given, _written(checkpoint, recipe, workspace / "written", tell))
     folded, start = _start(folded, texts.calibration(), recipe, workspace / "start", tell)
@@ -109,7 +112,9 @@ def _given(folded: FoldedModel, recipe: Recipe, told: Callable[[str], None]) -> 
     if spec.vocabulary is None:
         raise LlgenError(f"'{spec.name}' has no tokenizer, so it cannot read a text", "leave --calibrate out")
     told("reading the text")
-    batches = batches_of_text(recipe.calibrate.documents(), spec.vocabulary, spec.context, recipe.documents)
+    batches = batches_of_text(
+        recipe.calibrate.documents(), spec.vocabulary, spec.config.lead, spec.context, recipe.documents
+    )
     if not batches:
         raise LlgenError(f"'{recipe.calibrate.path}' holds no text to calibrate on", "another text, or none")
     return batches
@@ -121,11 +126,12 @@ def _written(checkpoint: Checkpoint, recipe: Recipe, keep: Path | None, told: Ca
     config = checkpoint.config
     parts = written_texts(
         Llama.from_checkpoint(checkpoint).eval(),
-        config.bos_id,
+        config.start_id,
         recipe.written,
         min(config.max_seq_len, _WRITTEN_LENGTH) - 1,
         keep,
-        lambda done: told(f"letting the model write: {done:,} of {recipe.written:,} texts"),
+        lambda done: told(f"generating texts with the model: {done:,} of {recipe.written:,} texts"),
+        () if checkpoint.vocabulary is None else checkpoint.vocabulary.padding,
     )
     return batches_of_samples(parts)
 
@@ -137,9 +143,9 @@ def _divisors(folded: FoldedModel, calibration: list[Tensor], told: Callable[[st
 def _start(
     folded: FoldedModel, calibration: list[Tensor], recipe: Recipe, kept: Path, told: Callable[[str], None]
 ) -> tuple[FoldedModel, QuantModel]:
-    """The smoothed model and what distillation begins with: made now, or kept from before it was interrupted.
+    """The smoothed model and the quantised model that distillation starts from; read from `kept` if it exists.
 
-    Divisors are kept, too, for their last digits depend on the machine.
+    The divisors are saved too, because their last digits depend on the machine.
     """
     if kept.exists():
         return smoothed(folded, read_checkpoint(kept / _DIVISORS)["divisors"]), load_quantized(kept)
@@ -157,20 +163,20 @@ def _calibrated(
 ) -> QuantModel:
     told("calibrating")
     curvature = Curvature(*FoldedLlama.exact(folded), calibration)
-    looked_up = only_looked_up(folded.matrices)
+    looked_up = folded.spec.graph.only_looked_up
 
     def rounded(bits: Mapping[str, int]) -> QuantModel:
         matrices: dict[str, Matrix] = {}
         for name, values in folded.matrices.items():
             told(f"rounding {name} to {bits[name]} bits")
-            if name in looked_up:  # no vector is multiplied with it, so that its rows stand for themselves
+            if name in looked_up:  # it multiplies no vector, so its rows are rounded to nearest
                 matrices[name] = to_bits(values, bits[name])
             else:
                 matrices[name] = round_with_curvature(values, curvature[name], bits[name])
         return assemble(folded, recipe.kv, matrices)
 
     if recipe.budget is None:
-        return rounded({name: bits_of(recipe.scheme, name) for name in folded.matrices})
+        return rounded(usual_bits(folded.spec.config, recipe.scheme))
     models = {
         most: rounded({name: 8 if name in looked_up else most for name in folded.matrices}) for most in sorted(LEVELS)
     }
@@ -181,9 +187,9 @@ def _calibrated(
             models[8].integer_matrices(),
             variants,
             spread_over(calibration, _SENSITIVITY_BATCHES),
-            lambda done: told(f"measuring what a matrix suffers: {done} of {len(variants)}"),
+            lambda done: told(f"measuring the loss of each matrix: {done} of {len(variants)}"),
         )
 
     chosen = within(recipe.budget, models, measured)
-    matrices = {name: models[bits].matrices()[name] for name, bits in chosen.items()}
+    matrices = {name: models[bits].matrices[name] for name, bits in chosen.items()}
     return assemble(folded, recipe.kv, matrices)

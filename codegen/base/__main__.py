@@ -1,0 +1,5 @@
+"""`python -m llgen` is the command `llgen`."""
+
+from llgen.codegen.cli import main
+
+main()

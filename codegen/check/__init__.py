@@ -1,0 +1,1 @@
+"""Compares generated C with the reference, and the reference with other programs."""

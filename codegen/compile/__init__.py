@@ -1,0 +1,1 @@
+"""Runs the C compiler, and measures flash, RAM and stack from its objects."""

@@ -1,0 +1,1 @@
+"""A directory in the layout of Hugging Face transformers."""

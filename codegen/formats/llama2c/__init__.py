@@ -1,0 +1,1 @@
+"""The files of llama2.c: model.bin and tokenizer.bin."""

@@ -1,0 +1,1 @@
+"""Facts about the characters of Unicode 16.0."""

@@ -1,0 +1,1 @@
+"""Matrices and tables as the bytes that go into flash."""

@@ -1,0 +1,1 @@
+"""Decisions before any C exists: kernels, sizes, places in memory, and whether it all fits."""

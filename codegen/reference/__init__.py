@@ -1,0 +1,1 @@
+"""The model in NumPy: the specification of what generated C computes."""

@@ -1,0 +1,1 @@
+"""From words to the text of every generated file; the stages in their order."""

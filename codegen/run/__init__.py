@@ -1,0 +1,1 @@
+"""Runs programs on this machine, in an emulator or on a device."""

@@ -1,0 +1,1 @@
+"""Every decision in the words of C, for templates to lay out."""
