@@ -16,6 +16,7 @@ from llgen.codegen.compile.toolchain import compile_objects, link, zig_cc, zig_e
 from llgen.codegen.contract.matrix import GROUP, LEVELS, MAX_MULTIPLIER, IntMatrix
 from llgen.codegen.contract.numerics import quantize_vector
 from llgen.codegen.pack.weights import packed_weights
+from llgen.codegen.plan.blocking import has_threads
 from llgen.codegen.plan.sizes import round_up
 from llgen.codegen.render.pipeline import generate
 from llgen.codegen.run.runner import command
@@ -62,15 +63,15 @@ int main(void)
 
 
 ONE_POSITION = """
-        product(out, w, operand_of(&state, x, columns), blocks, columns);
-        product_add(out, w, operand_of(&state, x, columns), blocks, columns);
+        product(out, w, blocks, columns, operand_of(&state, x, columns));
+        product_add(out, w, blocks, columns, operand_of(&state, x, columns));
 """
 
 # All positions of a block have the same x, and so the same results.
 A_BLOCK = """
         vectors in = { x, 0 }, to = { block, sizeof out / sizeof *out };
-        product(&state, to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
-        product_add(&state, to, w, operand_of(&state, in, columns, PREFILL), blocks, columns, PREFILL);
+        product(%(state)sto, w, blocks, columns, operand_of(&state, in, columns, PREFILL), PREFILL);
+        product_add(%(state)sto, w, blocks, columns, operand_of(&state, in, columns, PREFILL), PREFILL);
         for (size_t t = 0; t < PREFILL; t++)
             if (t > 0 && memcmp(block + t * to.stride, block, rows * sizeof *block) != 0)
                 return 2;
@@ -83,8 +84,10 @@ def compiled(target: Target, folder: Path, prefill: int, widest: int) -> tuple[I
     config = replace(ODD, hidden_dim=widest)
     generation = generate(of_many_forms(random_checkpoint(config)), target, prefill=prefill)
     write_files(generation, folder)
+    state = "&state, " if has_threads(target, prefill) else ""
+    product = ONE_POSITION if prefill == 1 else A_BLOCK % {"state": state}
     (folder / "harness.c").write_text(
-        READER % {"widest": widest, "prefill": prefill, "product": ONE_POSITION if prefill == 1 else A_BLOCK}
+        READER % {"widest": widest, "prefill": prefill, "product": product}
     )
     sources = [source for source in generation.model_sources if source != "odd_forward.c"]
     compiler = [*zig_cc(target), "-fno-sanitize=undefined", "-w"]

@@ -28,19 +28,19 @@ V_KERNEL void tiny_forward(struct tiny *s, int32_t token, int with_logits)
     embed(x, token);
     for (size_t layer = 0; layer < N_LAYERS; layer++) {
         n = normalised(s, x);
-        product(qkv, wqkv(layer), n, QKV_PADDED / BLOCK_ROWS, DIM);
+        product(qkv, wqkv(layer), QKV_PADDED / BLOCK_ROWS, DIM, n);
         attend(s, layer);
-        product_add(x, wo(layer), operand_of(s, mixed, Q_DIM), DIM_ROWS / BLOCK_ROWS, Q_DIM);
+        product_add(x, wo(layer), DIM_ROWS / BLOCK_ROWS, Q_DIM, operand_of(s, mixed, Q_DIM));
 
         n = normalised(s, x);
-        product(h, w13(layer), n, 2 * HIDDEN_PADDED / BLOCK_ROWS, DIM);
+        product(h, w13(layer), 2 * HIDDEN_PADDED / BLOCK_ROWS, DIM, n);
         swiglu(h, h + HIDDEN_PADDED);
-        product_add(x, w2(layer), operand_of(s, h, HIDDEN), DIM_ROWS / BLOCK_ROWS, HIDDEN);
+        product_add(x, w2(layer), DIM_ROWS / BLOCK_ROWS, HIDDEN, operand_of(s, h, HIDDEN));
     }
     if (!with_logits)
         return;
     n = normalised_with_gain(s, x);
-    product(s->logits, embedding(), n, VOCAB_PADDED / BLOCK_ROWS, DIM);
+    product(s->logits, embedding(), VOCAB_PADDED / BLOCK_ROWS, DIM, n);
 }
 
 V_KERNEL const float *tiny_odds(struct tiny *s, float top, float sharpness)

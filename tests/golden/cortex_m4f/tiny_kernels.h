@@ -337,7 +337,7 @@ const int8_t *block_sums(int32_t *sums, const int8_t *weights, operand in, size_
 }
 
 /* out = W in: each sum is scaled once. */
-V_KERNEL ALONE static void product(float *out, matrix w, operand in, size_t blocks, size_t columns)
+V_KERNEL ALONE static void product(float *out, matrix w, size_t blocks, size_t columns, operand in)
 {
     const int8_t *weights = w.weights;
     const uint16_t *scales = w.scales;
@@ -349,7 +349,7 @@ V_KERNEL ALONE static void product(float *out, matrix w, operand in, size_t bloc
 }
 
 /* out += W in, added when the product is complete. */
-V_KERNEL ALONE static void product_add(float *out, matrix w, operand in, size_t blocks, size_t columns)
+V_KERNEL ALONE static void product_add(float *out, matrix w, size_t blocks, size_t columns, operand in)
 {
     const int8_t *weights = w.weights;
     const uint16_t *scales = w.scales;
