@@ -214,7 +214,14 @@ def run_tool(command: Sequence[str], directory: Path) -> str:
     require_caches()
     try:
         done = subprocess.run(
-            command, cwd=directory, env=zig_environment(), capture_output=True, text=True, errors="replace", check=False
+            command,
+            cwd=directory,
+            env=zig_environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            restore_signals=False,  # SIGXFSZ stays ignored: a compiler then says that a file is too large
         )
     except OSError as error:
         raise LlgenError(
