@@ -224,6 +224,6 @@ class Llama(nn.Module):
 def rope_tables(config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Cosine and sine [max_seq_len, E / 2] of position * frequency, times the amplitude, from float64."""
     positions = torch.arange(config.max_seq_len, dtype=torch.float64)
-    angles = torch.outer(positions, torch.from_numpy(config.rope_frequencies()))
+    angles = torch.outer(positions, torch.tensor(config.rope_frequencies()))
     amplitude = config.rope_amplitude
     return (amplitude * angles.cos()).float(), (amplitude * angles.sin()).float()
