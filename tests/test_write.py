@@ -97,13 +97,19 @@ def test_every_file_is_written_in_a_place_that_a_kill_may_leave(tmp_path, monkey
     """A name that llgen itself does not know would shut the folder for ever."""
     folder = tmp_path / "out"
     write(FILES, folder, {})
-    written, write_bytes = [], pathlib.Path.write_bytes
+    written, opened, write_bytes = [], pathlib.Path.open, pathlib.Path.write_bytes
 
-    def noted(path, content):
+    def noted_open(path, mode="r", *options, **more):
+        if set("wax+") & set(mode):
+            written.append(path)
+        return opened(path, mode, *options, **more)
+
+    def noted_write(path, content):
         written.append(path)
         return write_bytes(path, content)
 
-    monkeypatch.setattr(pathlib.Path, "write_bytes", noted)
+    monkeypatch.setattr(pathlib.Path, "open", noted_open)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", noted_write)
     write({"a.c": b"int b;\n", "b.h": b"\n"}, folder, {})
     names = {path.relative_to(folder).parts[0] for path in written}
     assert len(written) > 3
