@@ -12,30 +12,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from llgen.errors import LlgenError
+from llgen.paths import Pathlike
+from llgen.sole_writer import holds_passing, is_passing, sole_writer
 from llgen.targets.schema import Target
+from llgen.whole import clear_unfinished, file_sha256, private_place, put, replacing
 
 from .. import __version__
-from ..model.checkpoint import Checkpoint
-from llgen.errors import LlgenError
-from ..plan.extras import PLAIN, Extras
-from .fingerprint import key_of
-from ..plan.fit import require_fit
-from ..compile.measure import require_stack
 from ..compile.known_machine import require_known_machine
-from ..compile.measure import Measurement, measure
-from llgen.paths import Pathlike
-from ..render.pipeline import Generation, generate
-from ..run.proof import positions_to_prove, prove
+from ..compile.measure import Measurement, measure, require_stack
+from ..compile.toolchain import Artifact, cache_directory, compile_objects, first_use, link
+from ..compile.wasm import module_memory
+from ..model.checkpoint import Checkpoint
+from ..plan.extras import PLAIN, Extras
+from ..plan.fit import require_fit
+from ..plan.sizes import round_up
+from ..plan.stack import STEP_BYTES
+from ..plan.tuning import Values
 from ..quantise.quantize import QuantModel
 from ..reference.forward import Trace, selftest
+from ..render.pipeline import Generation, generate
 from ..run.emulator import missing_emulator
-from ..plan.sizes import round_up
-from llgen.sole_writer import holds_passing, is_passing, sole_writer
-from ..plan.stack import STEP_BYTES
-from ..compile.toolchain import Artifact, cache_directory, compile_objects, first_use, link
-from ..plan.tuning import Values
-from ..compile.wasm import module_memory
-from llgen.whole import clear_unfinished, file_sha256, private_place, put, replacing
+from ..run.proof import positions_to_prove, prove
+from .fingerprint import key_of
 from .manifest import MANIFEST, current_manifest, holds_program, publish, read_manifest, require_own
 
 DIGEST_POSITIONS = 64

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from llgen.errors import LlgenError
-from ..render.files import FileSet
 from llgen.shown import shown
 from llgen.sole_writer import is_passing, require_no_file, sole_writer
 from llgen.whole import file_sha256, private_place, put, settle
+
+from ..render.files import FileSet
 
 MANIFEST = "manifest.json"
 
